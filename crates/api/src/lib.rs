@@ -1,0 +1,1 @@
+//! The Kubernetes-style REST API over the store, health and debug views.

@@ -1,0 +1,1 @@
+//! The mesh's names: answers for services, forwarding for the rest.

@@ -1,0 +1,1 @@
+//! The data plane: worker, connections, snapshot, decide, HTTP, TCP, upstream.

@@ -1,0 +1,1 @@
+//! How work runs: workers per core, drain, readiness, clock and metric shards.

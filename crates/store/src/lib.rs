@@ -1,0 +1,1 @@
+//! Where resources are kept: one Store trait; memory, watched files and redb.

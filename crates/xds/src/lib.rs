@@ -1,0 +1,1 @@
+//! The contract between the planes: xDS messages, sessions without I/O, gRPC transport.

@@ -1,0 +1,1 @@
+//! The kit that whole-system suites share.
