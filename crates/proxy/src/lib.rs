@@ -1,1 +1,3 @@
 //! The data plane: worker, connections, snapshot, decide, HTTP, TCP, upstream.
+
+pub mod http;
