@@ -1,3 +1,5 @@
 //! The data plane: worker, connections, snapshot, decide, HTTP, TCP, upstream.
 
+pub mod decide;
 pub mod http;
+pub mod snapshot;

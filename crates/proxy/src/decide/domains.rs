@@ -1,0 +1,5 @@
+//! Domains.
+
+/// Domains.
+#[derive(Clone, Debug, Default)]
+pub struct Domains {}

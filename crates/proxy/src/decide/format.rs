@@ -1,0 +1,5 @@
+//! Format.
+
+/// Format.
+#[derive(Clone, Debug, Default)]
+pub struct Format {}

@@ -1,0 +1,5 @@
+//! RouteIndex.
+
+/// RouteIndex.
+#[derive(Clone, Debug, Default)]
+pub struct RouteIndex {}

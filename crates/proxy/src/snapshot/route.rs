@@ -1,0 +1,570 @@
+//! Route configurations (`config.route.v3`), compiled for matching.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::{FilterOverrides, Name, Provenance};
+use crate::decide::domains::Domains;
+use crate::decide::format::Format;
+use crate::decide::index::RouteIndex;
+use crate::decide::matching::{
+    Fraction, HeaderMatcher, PathMatcher, QueryMatcher, RegexRewrite, StringMatcher,
+};
+
+/// A compiled route configuration.
+#[derive(Debug)]
+pub struct RouteConfig {
+    /// Name; empty for inline ones.
+    pub name: Name,
+    /// Virtual hosts in order.
+    pub virtual_hosts: Box<[Arc<VirtualHost>]>,
+    /// Which virtual host a host belongs to.
+    pub domains: Domains,
+    /// Header changes for every request of this configuration.
+    pub edits: HeaderEdits,
+    /// `internal_only_headers`, lowercased.
+    pub internal_only_headers: Box<[Box<str>]>,
+    /// `most_specific_header_mutations_wins`: apply configuration first and route last.
+    pub most_specific_wins: bool,
+    /// `request_mirror_policies`.
+    pub mirrors: Box<[Mirror]>,
+    /// `ignore_port_in_host_matching`.
+    pub ignore_port: bool,
+    /// `vhost_header`: this request header stands in for the host when a virtual host is chosen.
+    pub vhost_header: Option<Box<str>>,
+    /// `ignore_path_parameters_in_path_matching`.
+    pub ignore_path_parameters: bool,
+    /// Filter settings.
+    pub filters: FilterOverrides,
+    /// Virtual hosts come on demand (`vhds`).
+    pub vhds: bool,
+}
+
+/// A compiled virtual host.
+#[derive(Debug)]
+pub struct VirtualHost {
+    /// Name.
+    pub name: Name,
+    /// Domains, lowercased.
+    pub domains: Box<[Box<str>]>,
+    /// Routes in order.
+    pub routes: Box<[Route]>,
+    /// Finds the first routes whose path can match.
+    pub index: RouteIndex,
+    /// `require_tls`.
+    pub require_tls: RequireTls,
+    /// Header changes.
+    pub edits: HeaderEdits,
+    /// Retry policy of routes without their own.
+    pub retry: Option<Arc<RetryPolicy>>,
+    /// Mirrors of routes without their own.
+    pub mirrors: Box<[Mirror]>,
+    /// `include_request_attempt_count`: `x-envoy-attempt-count` upstream.
+    pub attempt_count: bool,
+    /// `include_attempt_count_in_response`.
+    pub attempt_count_in_response: bool,
+    /// `include_is_timeout_retry_header`.
+    pub timeout_retry_header: bool,
+    /// `per_request_buffer_limit_bytes`.
+    pub buffer_limit: Option<u64>,
+    /// Filter settings.
+    pub filters: FilterOverrides,
+    /// Hash of the resource this was compiled from: an unchanged one is shared with the next generation.
+    pub content: u64,
+    /// Where it came from.
+    pub provenance: Option<Provenance>,
+}
+
+/// `require_tls`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequireTls {
+    /// NONE.
+    #[default]
+    None,
+    /// EXTERNAL_ONLY.
+    ExternalOnly,
+    /// ALL.
+    All,
+}
+
+/// A compiled route.
+#[derive(Debug)]
+pub struct Route {
+    /// Name, possibly empty.
+    pub name: Box<str>,
+    /// When it applies.
+    pub matches: RouteMatch,
+    /// What it does.
+    pub action: Action,
+    /// Header changes.
+    pub edits: HeaderEdits,
+    /// Filter settings.
+    pub filters: FilterOverrides,
+    /// `per_request_buffer_limit_bytes`.
+    pub buffer_limit: Option<u64>,
+    /// `decorator.operation`.
+    pub operation: Box<str>,
+    /// Where it came from.
+    pub provenance: Option<Provenance>,
+}
+
+/// `RouteMatch`.
+#[derive(Debug)]
+pub struct RouteMatch {
+    /// Path.
+    pub path: PathMatcher,
+    /// All of these headers.
+    pub headers: Box<[HeaderMatcher]>,
+    /// All of these query parameters.
+    pub query: Box<[QueryMatcher]>,
+    /// Only gRPC requests.
+    pub grpc: bool,
+    /// Only this share of the requests.
+    pub fraction: Option<Fraction>,
+}
+
+/// What a route does.
+#[derive(Debug)]
+pub enum Action {
+    /// Forward.
+    Forward(Box<RouteAction>),
+    /// Redirect.
+    Redirect(Box<Redirect>),
+    /// Answer here.
+    Direct(Box<DirectResponse>),
+    /// `non_forwarding_action`: for gRPC servers; answered 404 by a proxy.
+    NonForwarding,
+}
+
+/// `RouteAction`.
+#[derive(Debug)]
+pub struct RouteAction {
+    /// Which cluster.
+    pub cluster: ClusterChoice,
+    /// Status when the cluster is unknown, default 503.
+    pub cluster_not_found: u16,
+    /// Path change.
+    pub path: PathRewrite,
+    /// Host change.
+    pub host: HostRewrite,
+    /// `append_x_forwarded_host`.
+    pub append_x_forwarded_host: bool,
+    /// `timeout`, Envoy's default 15 s; `None` is unlimited.
+    pub timeout: Option<Duration>,
+    /// `idle_timeout`; `None` leaves the connection manager's.
+    pub idle_timeout: Option<IdleTimeout>,
+    /// `max_stream_duration`.
+    pub max_stream: MaxStream,
+    /// Retry policy.
+    pub retry: Option<Arc<RetryPolicy>>,
+    /// Mirrors.
+    pub mirrors: Box<[Mirror]>,
+    /// `priority` HIGH.
+    pub high_priority: bool,
+    /// `upgrade_configs` that differ from the connection manager's: lowercased type, enabled, CONNECT terminates here.
+    pub upgrades: Box<[Upgrade]>,
+}
+
+/// A per-route idle timeout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdleTimeout {
+    /// Zero: unlimited.
+    Off,
+    /// This long.
+    After(Duration),
+}
+
+/// `RouteAction.UpgradeConfig`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgrade {
+    /// Lowercased.
+    pub kind: Box<str>,
+    /// Allowed here.
+    pub enabled: bool,
+    /// `connect_config`: end the CONNECT here and pass raw bytes on.
+    pub terminate_connect: bool,
+}
+
+/// Which cluster a request goes to.
+#[derive(Debug)]
+pub enum ClusterChoice {
+    /// One.
+    One(Name),
+    /// The one named by this header (lowercased).
+    Header(Box<str>),
+    /// By weight.
+    Weighted(Weighted),
+}
+
+/// `weighted_clusters`.
+#[derive(Debug)]
+pub struct Weighted {
+    /// The clusters.
+    pub clusters: Box<[WeightedCluster]>,
+    /// Sum of the weights, at least 1.
+    pub total: u64,
+    /// `header_name`: this header's number is the random value.
+    pub header: Option<Box<str>>,
+}
+
+/// One cluster of a weighted choice.
+#[derive(Debug)]
+pub struct WeightedCluster {
+    /// Name, or the header that names it.
+    pub cluster: WeightedName,
+    /// Weight.
+    pub weight: u32,
+    /// Header changes.
+    pub edits: HeaderEdits,
+    /// `host_rewrite_literal`.
+    pub host: Option<Box<str>>,
+    /// Filter settings.
+    pub filters: FilterOverrides,
+}
+
+/// How a weighted cluster is named.
+#[derive(Debug)]
+pub enum WeightedName {
+    /// By name.
+    Name(Name),
+    /// By a request header.
+    Header(Box<str>),
+}
+
+/// Path change of a forwarding route.
+#[derive(Debug, Default)]
+pub enum PathRewrite {
+    /// None.
+    #[default]
+    Keep,
+    /// `prefix_rewrite`: what matched is replaced.
+    Prefix(Box<str>),
+    /// `regex_rewrite`.
+    Regex(RegexRewrite),
+    /// `path_rewrite`: the whole path, formatted; the query stays.
+    Format(Format),
+}
+
+/// Host change of a forwarding route.
+#[derive(Debug, Default)]
+pub enum HostRewrite {
+    /// None.
+    #[default]
+    Keep,
+    /// `host_rewrite_literal`.
+    Literal(Box<str>),
+    /// `auto_host_rewrite`: the endpoint's hostname.
+    Auto,
+    /// `host_rewrite_header`.
+    Header(Box<str>),
+    /// `host_rewrite_path_regex`.
+    PathRegex(RegexRewrite),
+    /// `host_rewrite`: formatted.
+    Format(Format),
+}
+
+/// `max_stream_duration`; zero means unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MaxStream {
+    /// `max_stream_duration`.
+    pub max: Option<Duration>,
+    /// `grpc_timeout_header_max` (or `max_grpc_timeout`): `grpc-timeout` counts, at most this much.
+    pub grpc_max: Option<Duration>,
+    /// `grpc_timeout_header_offset` (or `grpc_timeout_offset`): taken off `grpc-timeout`.
+    pub grpc_offset: Option<Duration>,
+}
+
+/// A request mirror.
+#[derive(Debug)]
+pub struct Mirror {
+    /// Cluster, or the header that names it.
+    pub cluster: WeightedName,
+    /// Share of the requests; all when absent.
+    pub fraction: Option<Fraction>,
+    /// The mirror's host gets the suffix `-shadow`.
+    pub shadow_suffix: bool,
+    /// `host_rewrite_literal`.
+    pub host: Option<Box<str>>,
+}
+
+/// `RetryPolicy` with Envoy's defaults filled in.
+#[derive(Debug, Default)]
+pub struct RetryPolicy {
+    /// Conditions.
+    pub on: RetryOn,
+    /// `num_retries`, default 1.
+    pub num_retries: u32,
+    /// `per_try_timeout`; absent: the route's.
+    pub per_try_timeout: Option<Duration>,
+    /// `per_try_idle_timeout`.
+    pub per_try_idle_timeout: Option<Duration>,
+    /// `retriable_status_codes`.
+    pub status_codes: SmallVec<[u16; 4]>,
+    /// `retriable_headers`: a response with any of these is retried.
+    pub headers: Box<[HeaderMatcher]>,
+    /// `retriable_request_headers`: only requests with any of these are retried.
+    pub request_headers: Box<[HeaderMatcher]>,
+    /// `retry_back_off.base_interval`, default 25 ms.
+    pub base_interval: Duration,
+    /// `retry_back_off.max_interval`, default 10 x base.
+    pub max_interval: Duration,
+    /// `retry_host_predicate` names `previous_hosts`.
+    pub avoid_previous_hosts: bool,
+    /// `host_selection_retry_max_attempts`, default 1.
+    pub host_attempts: u32,
+    /// `rate_limited_retry_back_off`.
+    pub rate_limited: Option<RateLimitedBackOff>,
+}
+
+/// `rate_limited_retry_back_off`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RateLimitedBackOff {
+    /// Header (lowercased) and whether it is a Unix timestamp rather than seconds.
+    pub reset_headers: Vec<(Box<str>, bool)>,
+    /// `max_interval`, default 300 s.
+    pub max_interval: Duration,
+}
+
+/// The conditions of `retry_on` and `x-envoy-retry-on`, `x-envoy-retry-grpc-on`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryOn(u32);
+
+/// Name and bit of each condition.
+const CONDITIONS: [(&str, RetryOn); 16] = [
+    ("5xx", RetryOn::SERVER_ERROR),
+    ("gateway-error", RetryOn::GATEWAY_ERROR),
+    ("reset", RetryOn::RESET),
+    ("reset-before-request", RetryOn::RESET_BEFORE_REQUEST),
+    ("connect-failure", RetryOn::CONNECT_FAILURE),
+    ("envoy-ratelimited", RetryOn::RATE_LIMITED),
+    ("retriable-4xx", RetryOn::RETRIABLE_4XX),
+    ("refused-stream", RetryOn::REFUSED_STREAM),
+    ("retriable-status-codes", RetryOn::STATUS_CODES),
+    ("retriable-headers", RetryOn::HEADERS),
+    ("http3-post-connect-failure", RetryOn(0)),
+    ("cancelled", RetryOn::GRPC_CANCELLED),
+    ("deadline-exceeded", RetryOn::GRPC_DEADLINE),
+    ("internal", RetryOn::GRPC_INTERNAL),
+    ("resource-exhausted", RetryOn::GRPC_EXHAUSTED),
+    ("unavailable", RetryOn::GRPC_UNAVAILABLE),
+];
+
+impl RetryOn {
+    /// `5xx`: any 5xx answer, or none at all.
+    pub const SERVER_ERROR: RetryOn = RetryOn(1);
+    /// `gateway-error`: 502, 503, 504.
+    pub const GATEWAY_ERROR: RetryOn = RetryOn(1 << 1);
+    /// `reset`: no answer at all.
+    pub const RESET: RetryOn = RetryOn(1 << 2);
+    /// `reset-before-request`: no answer, and the request head was not sent.
+    pub const RESET_BEFORE_REQUEST: RetryOn = RetryOn(1 << 3);
+    /// `connect-failure`.
+    pub const CONNECT_FAILURE: RetryOn = RetryOn(1 << 4);
+    /// `envoy-ratelimited`.
+    pub const RATE_LIMITED: RetryOn = RetryOn(1 << 5);
+    /// `retriable-4xx`: 409.
+    pub const RETRIABLE_4XX: RetryOn = RetryOn(1 << 6);
+    /// `refused-stream`: REFUSED_STREAM of HTTP/2.
+    pub const REFUSED_STREAM: RetryOn = RetryOn(1 << 7);
+    /// `retriable-status-codes`.
+    pub const STATUS_CODES: RetryOn = RetryOn(1 << 8);
+    /// `retriable-headers`.
+    pub const HEADERS: RetryOn = RetryOn(1 << 9);
+    /// `cancelled`: gRPC status 1 in the response head.
+    pub const GRPC_CANCELLED: RetryOn = RetryOn(1 << 10);
+    /// `deadline-exceeded`: gRPC status 4.
+    pub const GRPC_DEADLINE: RetryOn = RetryOn(1 << 11);
+    /// `internal`: gRPC status 13.
+    pub const GRPC_INTERNAL: RetryOn = RetryOn(1 << 12);
+    /// `resource-exhausted`: gRPC status 8.
+    pub const GRPC_EXHAUSTED: RetryOn = RetryOn(1 << 13);
+    /// `unavailable`: gRPC status 14.
+    pub const GRPC_UNAVAILABLE: RetryOn = RetryOn(1 << 14);
+
+    /// The conditions of a comma-separated list; unknown ones are skipped, as Envoy does.
+    pub fn parse(text: &str) -> RetryOn {
+        text.split(',').map(str::trim).fold(RetryOn(0), |all, word| {
+            CONDITIONS.iter().find(|(name, _)| *name == word).map_or(all, |(_, bit)| RetryOn(all.0 | bit.0))
+        })
+    }
+
+    /// Both.
+    #[must_use]
+    pub fn or(self, other: RetryOn) -> RetryOn {
+        RetryOn(self.0 | other.0)
+    }
+
+    /// Any of these is set.
+    pub fn any(self, of: RetryOn) -> bool {
+        self.0 & of.0 != 0
+    }
+
+    /// No condition.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// `RedirectAction`.
+#[derive(Debug, Default)]
+pub struct Redirect {
+    /// `scheme_redirect` or `https_redirect`.
+    pub scheme: Option<Box<str>>,
+    /// `host_redirect`.
+    pub host: Option<Box<str>>,
+    /// `port_redirect`.
+    pub port: Option<u16>,
+    /// Path change.
+    pub path: RedirectPath,
+    /// Status, default 301.
+    pub status: u16,
+    /// `strip_query`.
+    pub strip_query: bool,
+}
+
+/// Path change of a redirect.
+#[derive(Debug, Default)]
+pub enum RedirectPath {
+    /// None.
+    #[default]
+    Keep,
+    /// `path_redirect`; may carry its own query.
+    Path(Box<str>),
+    /// `prefix_rewrite`.
+    Prefix(Box<str>),
+    /// `regex_rewrite`.
+    Regex(RegexRewrite),
+    /// `path_rewrite`.
+    Format(Format),
+}
+
+/// `DirectResponseAction`.
+#[derive(Debug)]
+pub struct DirectResponse {
+    /// Status.
+    pub status: u16,
+    /// Body, at most `max_direct_response_body_size_bytes` (default 4 KiB).
+    pub body: Box<[u8]>,
+    /// Body with formatters.
+    pub format: Option<Format>,
+    /// `content_type` of the format.
+    pub content_type: Option<Box<str>>,
+}
+
+/// Header changes of one level.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderEdits {
+    /// `request_headers_to_add`, `request_headers_to_remove`.
+    pub request: Edits,
+    /// `response_headers_to_add`, `response_headers_to_remove`.
+    pub response: Edits,
+}
+
+/// Removals, then additions.
+#[derive(Clone, Debug, Default)]
+pub struct Edits {
+    /// Names to remove, lowercased.
+    pub remove: Box<[Box<str>]>,
+    /// Headers to add.
+    pub add: Box<[HeaderAdd]>,
+}
+
+/// One header to add.
+#[derive(Clone, Debug)]
+pub struct HeaderAdd {
+    /// Name, lowercased.
+    pub name: Box<str>,
+    /// Value.
+    pub value: Format,
+    /// What happens when it exists.
+    pub action: AppendAction,
+    /// Add it even if the value comes out empty.
+    pub keep_empty: bool,
+}
+
+/// `append_action`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AppendAction {
+    /// APPEND_IF_EXISTS_OR_ADD.
+    #[default]
+    AppendOrAdd,
+    /// ADD_IF_ABSENT.
+    AddIfAbsent,
+    /// OVERWRITE_IF_EXISTS_OR_ADD.
+    OverwriteOrAdd,
+    /// OVERWRITE_IF_EXISTS.
+    OverwriteIfExists,
+}
+
+/// `cors.v3.CorsPolicy`.
+#[derive(Debug, Default)]
+pub struct CorsPolicy {
+    /// Origins.
+    pub origins: Box<[StringMatcher]>,
+    /// `allow_methods`.
+    pub allow_methods: Box<str>,
+    /// `allow_headers`.
+    pub allow_headers: Box<str>,
+    /// `expose_headers`.
+    pub expose_headers: Box<str>,
+    /// `max_age`.
+    pub max_age: Box<str>,
+    /// `allow_credentials`.
+    pub allow_credentials: Option<bool>,
+    /// `allow_private_network_access`.
+    pub allow_private_network: Option<bool>,
+    /// `forward_not_matching_preflights`, default true.
+    pub forward_not_matching: Option<bool>,
+    /// `filter_enabled`; absent is on.
+    pub enabled: Option<Fraction>,
+}
+
+/// `fault.v3.HTTPFault`.
+#[derive(Debug, Default)]
+pub struct Fault {
+    /// Delay.
+    pub delay: Option<FaultDelay>,
+    /// Abort.
+    pub abort: Option<FaultAbort>,
+    /// Only for this cluster.
+    pub upstream_cluster: Option<Name>,
+    /// Only for requests with these headers.
+    pub headers: Box<[HeaderMatcher]>,
+    /// Only for these `x-envoy-downstream-service-node` values.
+    pub downstream_nodes: Box<[Box<str>]>,
+    /// `max_active_faults`.
+    pub max_active: Option<u32>,
+}
+
+/// `FaultDelay`.
+#[derive(Clone, Debug)]
+pub struct FaultDelay {
+    /// How long; `None`: as `x-envoy-fault-delay-request` says.
+    pub fixed: Option<Duration>,
+    /// Share of the requests.
+    pub fraction: Fraction,
+}
+
+/// `FaultAbort`.
+#[derive(Clone, Debug)]
+pub struct FaultAbort {
+    /// What is answered.
+    pub kind: AbortKind,
+    /// Share of the requests.
+    pub fraction: Fraction,
+    /// `response_body`.
+    pub body: Box<str>,
+}
+
+/// What an abort answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AbortKind {
+    /// This HTTP status.
+    Http(u16),
+    /// This gRPC status.
+    Grpc(u32),
+    /// As `x-envoy-fault-abort-request` or `x-envoy-fault-abort-grpc-request` says.
+    Header,
+}
