@@ -1,1 +1,12 @@
-//! How work runs: workers per core, drain, readiness, clock and metric shards.
+//! How work runs: one thread and one runtime per worker, drain, readiness and the clock of the data plane.
+//!
+//! Workers share nothing on the request path. What another thread wants from a worker (its metrics, its view of the
+//! endpoints, a new configuration) it asks for by a message, and the worker answers between two requests.
+
+mod drain;
+mod ready;
+mod worker;
+
+pub use drain::{Drain, DrainSignal, Phase};
+pub use ready::{Gate, Readiness};
+pub use worker::{Workers, available_cpus};

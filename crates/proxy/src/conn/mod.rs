@@ -1,0 +1,5 @@
+//! Connections: bytes, buffers and timers under every protocol.
+
+pub(crate) mod alarm;
+pub(crate) mod buffers;
+pub(crate) mod wire;

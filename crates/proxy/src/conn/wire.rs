@@ -1,0 +1,225 @@
+//! A byte stream with the buffers that are in use on it.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::buffers::{Buffers, LARGE};
+
+/// One connection. A connection at rest holds no buffer at all.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    io: TcpStream,
+    buffers: Rc<Buffers>,
+    input: Box<[u8]>,
+    start: u32,
+    end: u32,
+    output: Vec<u8>,
+    sent: u32,
+    bulk: bool,
+    eof: bool,
+    shut: bool,
+}
+
+impl Wire {
+    pub(crate) fn new(io: TcpStream, buffers: Rc<Buffers>) -> Self {
+        Self {
+            io,
+            buffers,
+            input: Box::default(),
+            start: 0,
+            end: 0,
+            output: Vec::new(),
+            sent: 0,
+            bulk: false,
+            eof: false,
+            shut: false,
+        }
+    }
+
+    pub(crate) fn io(&self) -> &TcpStream {
+        &self.io
+    }
+
+    /// What was read and not yet consumed.
+    pub(crate) fn data(&self) -> &[u8] {
+        &self.input[self.start as usize..self.end as usize]
+    }
+
+    pub(crate) fn consume(&mut self, len: usize) {
+        debug_assert!(len <= self.data().len());
+        self.start += len as u32;
+        if self.start >= self.end {
+            self.start = 0;
+            self.end = 0;
+            self.release();
+        }
+    }
+
+    /// True when the peer will send no more.
+    pub(crate) fn eof(&self) -> bool {
+        self.eof
+    }
+
+    /// Much is coming: read in large pieces.
+    pub(crate) fn set_bulk(&mut self, bulk: bool) {
+        self.bulk = bulk;
+    }
+
+    fn release(&mut self) {
+        if !self.input.is_empty() {
+            self.buffers.give(std::mem::take(&mut self.input));
+        }
+    }
+
+    /// Reads once more, behind what is already there. `Ok(0)` is the end of the stream, or a buffer that is full.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.eof {
+            return Poll::Ready(Ok(0));
+        }
+        // Register for readiness first: who waits holds no buffer.
+        if self.input.is_empty() {
+            ready!(self.io.poll_read_ready(cx))?;
+        }
+        self.make_room();
+        if self.end as usize == self.input.len() {
+            return Poll::Ready(Ok(0));
+        }
+        let mut space = ReadBuf::new(&mut self.input[self.end as usize..]);
+        let outcome = Pin::new(&mut self.io).poll_read(cx, &mut space);
+        let len = space.filled().len();
+        match outcome {
+            Poll::Ready(Ok(())) if len == 0 => self.eof = true,
+            Poll::Ready(Ok(())) => {
+                self.end += len as u32;
+                return Poll::Ready(Ok(len));
+            }
+            _ => {}
+        }
+        if self.start == self.end {
+            self.release();
+        }
+        outcome.map_ok(|()| 0)
+    }
+
+    fn make_room(&mut self) {
+        if self.input.is_empty() {
+            self.input = self.buffers.take(self.bulk);
+        } else if self.end as usize == self.input.len() {
+            let (start, len) = (self.start as usize, self.data().len());
+            if start > 0 {
+                self.input.copy_within(start.., 0);
+            } else if self.input.len() < LARGE {
+                let mut larger = self.buffers.take(true);
+                larger[..len].copy_from_slice(&self.input);
+                self.buffers.give(std::mem::replace(&mut self.input, larger));
+            }
+            self.start = 0;
+            self.end = len as u32;
+        }
+    }
+
+    /// The bytes that wait to be written; heads are encoded into it.
+    pub(crate) fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// True when everything was handed to the system.
+    pub(crate) fn flushed(&self) -> bool {
+        self.output.len() == self.sent as usize
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn waiting(&self) -> usize {
+        self.output.len() - self.sent as usize
+    }
+
+    /// Writes what waits.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.flushed() {
+            let waiting = &self.output[self.sent as usize..];
+            let len = ready!(Pin::new(&mut self.io).poll_write(cx, waiting))?;
+            self.wrote(len)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what waits and then of `body` as much as the system takes: one system call for both.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, body: &[u8]) -> Poll<io::Result<usize>> {
+        if self.flushed() {
+            return Pin::new(&mut self.io).poll_write(cx, body);
+        }
+        loop {
+            let waiting = self.output.len() - self.sent as usize;
+            let slices = [IoSlice::new(&self.output[self.sent as usize..]), IoSlice::new(body)];
+            let len = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, &slices))?;
+            self.wrote(len.min(waiting))?;
+            if len > waiting {
+                return Poll::Ready(Ok(len - waiting));
+            }
+        }
+    }
+
+    fn wrote(&mut self, len: usize) -> io::Result<()> {
+        if len == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.sent += len as u32;
+        if self.flushed() {
+            self.sent = 0;
+            self.output.clear();
+            if self.output.capacity() > LARGE {
+                self.output = Vec::new();
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back the memory of the write buffer; for a connection that begins to wait.
+    pub(crate) fn rest(&mut self) {
+        self.bulk = false;
+        if self.flushed() && self.output.capacity() > 0 {
+            self.output = Vec::new();
+        }
+    }
+
+    /// Says to the peer that no more comes.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
+        if !self.shut {
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            self.shut = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// True when nothing has come and the peer has not gone since the last message: the connection can carry another.
+    /// Costs no system call unless something happened.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        if self.eof || !self.data().is_empty() || !self.flushed() {
+            return false;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        match self.io.poll_read_ready(&mut cx) {
+            Poll::Pending => true,
+            Poll::Ready(Ok(())) => {
+                let mut byte = [0];
+                matches!(self.io.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Poll::Ready(Err(_)) => false,
+        }
+    }
+
+    /// Takes the connection apart: the stream and what was read from it.
+    pub(crate) fn into_parts(mut self) -> (TcpStream, Vec<u8>) {
+        let read = self.data().to_vec();
+        self.start = 0;
+        self.end = 0;
+        self.release();
+        (self.io, read)
+    }
+}

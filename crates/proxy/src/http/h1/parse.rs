@@ -1,0 +1,430 @@
+//! From the bytes of a head to a [`RequestHead`] or [`ResponseHead`] and the framing of what follows.
+
+use std::mem::MaybeUninit;
+
+use crate::http::h1::framing::Framing;
+use crate::http::head::{Headers, Method, RequestHead, ResponseHead, Scheme, Span, Version};
+
+/// Bounds of a head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Bytes of the whole head (Envoy `max_request_headers_kb`, 60 KiB).
+    pub(crate) bytes: usize,
+    /// Number of fields (Envoy `max_headers_count`, 100).
+    pub(crate) fields: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes: 60 * 1024, fields: 100 }
+    }
+}
+
+/// The most fields that can be configured.
+pub(crate) const MAX_FIELDS: usize = 256;
+
+/// Why a head is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Malformed {
+    #[error("not an HTTP/1 message")]
+    Syntax,
+    #[error("a line that does not end in CR LF")]
+    BareLineEnd,
+    #[error("no Host field")]
+    NoHost,
+    #[error("more than one Host field")]
+    ManyHosts,
+    #[error("an invalid Host or authority")]
+    BadHost,
+    #[error("an invalid Content-Length, or two that differ")]
+    ContentLength,
+    #[error("Content-Length beside Transfer-Encoding")]
+    TwoFramings,
+    #[error("a transfer coding other than chunked")]
+    TransferEncoding,
+    #[error("an invalid request target")]
+    Target,
+    #[error("an invalid Connection field")]
+    Connection,
+    #[error("a head larger than its limit")]
+    TooLarge,
+    #[error("more fields than the limit")]
+    TooManyFields,
+    #[error("an unsupported version of HTTP")]
+    Version,
+    #[error("a broken chunk")]
+    Chunk,
+}
+
+impl Malformed {
+    /// The status that answers such a request (as Envoy's HTTP/1 codec does).
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            Self::TooLarge | Self::TooManyFields => 431,
+            Self::TransferEncoding => 501,
+            _ => 400,
+        }
+    }
+}
+
+/// What a complete head said besides its fields.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Message {
+    /// Bytes the head took.
+    pub(crate) len: usize,
+    /// How its body is delimited.
+    pub(crate) framing: Framing,
+    /// The connection may carry another message after this one.
+    pub(crate) keep_alive: bool,
+    /// `Connection: upgrade` with an `Upgrade` field.
+    pub(crate) upgrade: bool,
+    /// `Expect: 100-continue`.
+    pub(crate) expects_continue: bool,
+}
+
+/// Parses a request's head; `None` when more bytes are needed.
+pub(crate) fn request(
+    raw: &[u8],
+    head: &mut RequestHead,
+    limits: Limits,
+) -> Result<Option<Message>, Malformed> {
+    let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_FIELDS];
+    let fields = limits.fields.min(MAX_FIELDS);
+    let mut request = httparse::Request::new(&mut []);
+    let status = request.parse_with_uninit_headers(raw, &mut slots[..fields]);
+    let Some(len) = complete(status, raw, limits)? else {
+        return Ok(None);
+    };
+    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
+        return Err(Malformed::Syntax);
+    };
+    head.clear();
+    head.headers.load(&raw[..len]);
+    head.version = version(minor);
+    let method_span = span(raw, method.as_bytes());
+    head.set_method_span(Method::from_bytes(method.as_bytes()), method_span);
+    let scan = load_fields(raw, request.headers, &mut head.headers)?;
+    if let Some(host) = scan.host {
+        head.set_authority_span(host);
+        if !valid_authority(head.authority()) {
+            return Err(Malformed::BadHost);
+        }
+    }
+    set_target(raw, target, head)?;
+    if scan.host.is_none() && head.version == Version::Http11 {
+        return Err(Malformed::NoHost);
+    }
+    let framing = match (scan.chunked, scan.length) {
+        (true, Some(_)) => return Err(Malformed::TwoFramings),
+        (true, None) if head.version == Version::Http10 => return Err(Malformed::TransferEncoding),
+        (true, None) => Framing::Chunked,
+        (false, Some(length)) => Framing::length(length),
+        (false, None) => Framing::Empty,
+    };
+    Ok(Some(Message {
+        len,
+        framing,
+        keep_alive: scan.keep_alive(head.version),
+        upgrade: scan.upgrade_named && scan.has_upgrade,
+        expects_continue: scan.expects_continue && head.version == Version::Http11,
+    }))
+}
+
+/// Parses a response's head; `None` when more bytes are needed. What follows a response depends on its request.
+pub(crate) fn response(
+    raw: &[u8],
+    head: &mut ResponseHead,
+    method: Method,
+    limits: Limits,
+) -> Result<Option<Message>, Malformed> {
+    let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_FIELDS];
+    let fields = limits.fields.min(MAX_FIELDS);
+    let mut response = httparse::Response::new(&mut []);
+    let status = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut response,
+        raw,
+        &mut slots[..fields],
+    );
+    let Some(len) = complete(status, raw, limits)? else {
+        return Ok(None);
+    };
+    let (Some(code), Some(minor)) = (response.code, response.version) else {
+        return Err(Malformed::Syntax);
+    };
+    if code < 100 {
+        return Err(Malformed::Syntax);
+    }
+    head.clear();
+    head.headers.load(&raw[..len]);
+    head.version = version(minor);
+    head.status = code;
+    if let Some(reason) = response.reason.filter(|reason| !reason.is_empty()) {
+        head.set_reason_span(span(raw, reason.as_bytes()));
+    }
+    let scan = load_fields(raw, response.headers, &mut head.headers)?;
+    if scan.chunked && scan.length.is_some() {
+        return Err(Malformed::TwoFramings);
+    }
+    let tunnel = code == 101 || (method == Method::Connect && (200..300).contains(&code));
+    let framing = if tunnel {
+        Framing::UntilClose
+    } else if method == Method::Head || code == 204 || code == 304 || code < 200 {
+        Framing::Empty
+    } else if scan.chunked && head.version == Version::Http11 {
+        Framing::Chunked
+    } else if scan.chunked {
+        return Err(Malformed::TransferEncoding);
+    } else if let Some(length) = scan.length {
+        Framing::length(length)
+    } else {
+        Framing::UntilClose
+    };
+    Ok(Some(Message {
+        len,
+        framing,
+        keep_alive: scan.keep_alive(head.version) && framing != Framing::UntilClose,
+        upgrade: scan.upgrade_named && scan.has_upgrade,
+        expects_continue: false,
+    }))
+}
+
+fn version(minor: u8) -> Version {
+    if minor == 0 { Version::Http10 } else { Version::Http11 }
+}
+
+/// Turns the tokenizer's verdict into the length of the head, and refuses line ends that it lets pass.
+fn complete(status: httparse::Result<usize>, raw: &[u8], limits: Limits) -> Result<Option<usize>, Malformed> {
+    match status {
+        Ok(httparse::Status::Complete(len)) if len > limits.bytes => Err(Malformed::TooLarge),
+        Ok(httparse::Status::Complete(len)) => {
+            let mut previous = 0;
+            for byte in &raw[..len] {
+                if *byte == b'\n' && previous != b'\r' {
+                    return Err(Malformed::BareLineEnd);
+                }
+                previous = *byte;
+            }
+            Ok(Some(len))
+        }
+        Ok(httparse::Status::Partial) if raw.len() > limits.bytes => Err(Malformed::TooLarge),
+        Ok(httparse::Status::Partial) => Ok(None),
+        Err(httparse::Error::TooManyHeaders) => Err(Malformed::TooManyFields),
+        Err(httparse::Error::Version) => Err(Malformed::Version),
+        Err(_) => Err(Malformed::Syntax),
+    }
+}
+
+/// Where `part`, which the tokenizer cut out of `raw`, lies in it.
+fn span(raw: &[u8], part: &[u8]) -> Span {
+    let start = (part.as_ptr() as usize).saturating_sub(raw.as_ptr() as usize);
+    Span::new(start, part.len())
+}
+
+#[derive(Default)]
+struct Scan {
+    host: Option<Span>,
+    length: Option<u64>,
+    chunked: bool,
+    close: bool,
+    keep: bool,
+    upgrade_named: bool,
+    has_upgrade: bool,
+    expects_continue: bool,
+    names: bool,
+}
+
+impl Scan {
+    fn keep_alive(&self, version: Version) -> bool {
+        !self.close && (version == Version::Http11 || self.keep)
+    }
+}
+
+/// Adds the fields to `headers` and looks at those that frame the message.
+fn load_fields(
+    raw: &[u8],
+    fields: &[httparse::Header<'_>],
+    headers: &mut Headers,
+) -> Result<Scan, Malformed> {
+    let mut scan = Scan::default();
+    for field in fields {
+        let name = field.name.as_bytes();
+        let value = trim(field.value);
+        let value_span = span(raw, value);
+        // Lengths first: they tell the few framing fields from all others in one comparison.
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                if scan.host.replace(value_span).is_some() {
+                    return Err(Malformed::ManyHosts);
+                }
+                continue;
+            }
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                scan.expects_continue = value.eq_ignore_ascii_case(b"100-continue");
+            }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => scan.has_upgrade = true,
+            10 if name.eq_ignore_ascii_case(b"connection") => scan_connection(value, &mut scan),
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                let length = decimal(value).ok_or(Malformed::ContentLength)?;
+                match scan.length.replace(length) {
+                    Some(before) if before != length => return Err(Malformed::ContentLength),
+                    // One field is enough for what follows.
+                    Some(_) => continue,
+                    None => {}
+                }
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if scan.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(Malformed::TransferEncoding);
+                }
+                scan.chunked = true;
+            }
+            _ => {}
+        }
+        headers.push_span(span(raw, name), value_span);
+    }
+    if scan.names {
+        drop_nominated(headers)?;
+    }
+    Ok(scan)
+}
+
+fn scan_connection(value: &[u8], scan: &mut Scan) {
+    for option in value.split(|byte| *byte == b',') {
+        let option = trim(option);
+        if option.eq_ignore_ascii_case(b"close") {
+            scan.close = true;
+        } else if option.eq_ignore_ascii_case(b"keep-alive") {
+            scan.keep = true;
+        } else if option.eq_ignore_ascii_case(b"upgrade") {
+            scan.upgrade_named = true;
+        } else if !option.is_empty() {
+            scan.names = true;
+        }
+    }
+}
+
+/// Removes the fields that `Connection` names: they are for this hop only (RFC 9110, 7.6.1).
+fn drop_nominated(headers: &mut Headers) -> Result<(), Malformed> {
+    let mut names: Vec<String> = Vec::new();
+    for value in headers.get_all("connection") {
+        for option in value.split(|byte| *byte == b',') {
+            let name = String::from_utf8_lossy(trim(option)).to_ascii_lowercase();
+            if matches!(name.as_str(), "" | "close" | "keep-alive" | "upgrade" | "te" | "http2-settings") {
+                continue;
+            }
+            // A client must not make the next hop lose what it routes or frames by.
+            if matches!(
+                name.as_str(),
+                "content-length"
+                    | "transfer-encoding"
+                    | "host"
+                    | "connection"
+                    | "x-forwarded-for"
+                    | "x-forwarded-host"
+                    | "x-forwarded-proto"
+            ) || name.starts_with(':')
+            {
+                return Err(Malformed::Connection);
+            }
+            names.push(name);
+        }
+    }
+    for name in names {
+        headers.remove(&name);
+    }
+    Ok(())
+}
+
+/// Splits a request target: origin-form, absolute-form, authority-form, asterisk-form (RFC 9112, 3.2).
+fn set_target(raw: &[u8], target: &str, head: &mut RequestHead) -> Result<(), Malformed> {
+    let bytes = target.as_bytes();
+    if bytes.contains(&b'#') || bytes.iter().any(|byte| *byte <= b' ' || *byte == 0x7f) {
+        return Err(Malformed::Target);
+    }
+    if head.method == Method::Connect {
+        if !valid_authority(bytes) || !bytes.contains(&b':') {
+            return Err(Malformed::Target);
+        }
+        head.set_authority_span(span(raw, bytes));
+        return Ok(());
+    }
+    if bytes.first() == Some(&b'/') {
+        head.set_path_span(span(raw, bytes));
+        return Ok(());
+    }
+    if bytes == b"*" {
+        if head.method != Method::Options {
+            return Err(Malformed::Target);
+        }
+        head.set_path_span(span(raw, bytes));
+        return Ok(());
+    }
+    let scheme_end = bytes.windows(3).position(|window| window == b"://").ok_or(Malformed::Target)?;
+    head.scheme = match &bytes[..scheme_end] {
+        scheme if scheme.eq_ignore_ascii_case(b"http") => Scheme::Http,
+        scheme if scheme.eq_ignore_ascii_case(b"https") => Scheme::Https,
+        _ => return Err(Malformed::Target),
+    };
+    let rest = &bytes[scheme_end + 3..];
+    let path = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    if path == 0 || !valid_authority(&rest[..path]) {
+        return Err(Malformed::Target);
+    }
+    head.set_authority_span(span(raw, &rest[..path]));
+    match rest.get(path) {
+        Some(b'/') => head.set_path_span(span(raw, &rest[path..])),
+        Some(_) => head.set_path(&[b"/", &rest[path..]].concat()),
+        None => head.set_path(b"/"),
+    }
+    Ok(())
+}
+
+/// `host[:port]`: no user information, no characters outside RFC 3986's host and port. Empty is allowed in a `Host`.
+pub(crate) fn valid_authority(authority: &[u8]) -> bool {
+    authority.iter().all(|byte| {
+        byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'-' | b'.'
+                    | b'_'
+                    | b'~'
+                    | b'%'
+                    | b'!'
+                    | b'$'
+                    | b'&'
+                    | b'\''
+                    | b'('
+                    | b')'
+                    | b'*'
+                    | b'+'
+                    | b','
+                    | b';'
+                    | b'='
+                    | b':'
+                    | b'['
+                    | b']'
+            )
+    })
+}
+
+/// Decimal digits only: no sign, no list, no space.
+pub(crate) fn decimal(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 19 {
+        return None;
+    }
+    value.iter().try_fold(0_u64, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0')))
+}
+
+pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+#[cfg(test)]
+#[path = "parse_test.rs"]
+mod parse_test;

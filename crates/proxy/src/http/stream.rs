@@ -1,0 +1,346 @@
+//! One side of an exchange: a body comes out of it and a body goes into it, whatever the protocol.
+//!
+//! Client and endpoint, HTTP/1.1, HTTP/2 and tunnels are all a [`Stream`], and [`Flow`] is the one pump between two of them.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use super::h1::encode::{self, Case};
+use super::h1::framing::{Decoder, Found, Framing};
+use super::h1::parse::Malformed;
+use super::h2::H2Stream;
+use super::head::Headers;
+use crate::conn::wire::Wire;
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+    #[error("the connection ended within a message")]
+    Truncated,
+    #[error("stream reset: {0}")]
+    Reset(h2::Reason),
+    #[error("{0}")]
+    H2(h2::Error),
+}
+
+/// What a side has for us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Got {
+    /// [`Stream::chunk`] is not empty.
+    Data,
+    /// The body is complete; trailers may be taken.
+    End,
+}
+
+/// One side of an exchange.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// HTTP/1.1, or a tunnel.
+    Wire(WireStream),
+    /// A stream of an HTTP/2 connection.
+    H2(H2Stream),
+}
+
+impl Stream {
+    pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Got, Broken>> {
+        match self {
+            Self::Wire(stream) => stream.poll_recv(cx),
+            Self::H2(stream) => stream.poll_recv(cx),
+        }
+    }
+
+    /// The bytes of the body at hand; valid after [`Got::Data`].
+    pub(crate) fn chunk(&self) -> &[u8] {
+        match self {
+            Self::Wire(stream) => stream.chunk(),
+            Self::H2(stream) => stream.chunk(),
+        }
+    }
+
+    /// `len` bytes of the chunk were used.
+    pub(crate) fn consume(&mut self, len: usize) {
+        match self {
+            Self::Wire(stream) => stream.consume(len),
+            Self::H2(stream) => stream.consume(len),
+        }
+    }
+
+    /// The trailers behind a complete body.
+    pub(crate) fn take_trailers(&mut self) -> Option<Headers> {
+        match self {
+            Self::Wire(stream) => stream.take_trailers(),
+            Self::H2(stream) => stream.take_trailers(),
+        }
+    }
+
+    /// True when the incoming body is known to be complete.
+    pub(crate) fn recv_done(&self) -> bool {
+        match self {
+            Self::Wire(stream) => stream.recv.is_done(),
+            Self::H2(stream) => stream.recv_done(),
+        }
+    }
+
+    /// Sends of `data` as much as fits now; `shared` is the same bytes where their owner can be shared.
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+        shared: Option<&Bytes>,
+    ) -> Poll<Result<usize, Broken>> {
+        match self {
+            Self::Wire(stream) => stream.poll_send(cx, data),
+            Self::H2(stream) => stream.poll_send(cx, data, shared),
+        }
+    }
+
+    /// Ends the outgoing body.
+    pub(crate) fn finish(&mut self, trailers: Option<&Headers>) -> Result<(), Broken> {
+        match self {
+            Self::Wire(stream) => {
+                stream.finish(trailers);
+                Ok(())
+            }
+            Self::H2(stream) => stream.finish(trailers),
+        }
+    }
+
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        match self {
+            Self::Wire(stream) => stream.poll_flush(cx),
+            Self::H2(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn shared(&self) -> Option<&Bytes> {
+        match self {
+            Self::Wire(_) => None,
+            Self::H2(stream) => stream.shared(),
+        }
+    }
+}
+
+/// How the outgoing body is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Encoder {
+    #[default]
+    Done,
+    /// So many bytes are owed.
+    Length(u64),
+    Chunked(Case),
+    /// Closing the connection, or its sending half, ends it.
+    UntilClose,
+}
+
+/// How much may wait to be written before more is taken from the other side.
+const WATERMARK: usize = 64 * 1024;
+
+/// HTTP/1.1 on one connection, message after message.
+#[derive(Debug)]
+pub(crate) struct WireStream {
+    pub(crate) wire: Wire,
+    recv: Decoder,
+    ready: u32,
+    send: Encoder,
+    /// The sending half is shut when the body ends.
+    close_behind: bool,
+}
+
+impl WireStream {
+    pub(crate) fn new(wire: Wire) -> Self {
+        Self { wire, recv: Decoder::Done, ready: 0, send: Encoder::Done, close_behind: false }
+    }
+
+    /// What comes next is a body of this framing.
+    pub(crate) fn expect(&mut self, framing: Framing) {
+        self.recv = Decoder::new(framing);
+        self.ready = 0;
+        let large = match framing {
+            Framing::Length(length) => length > crate::conn::buffers::SMALL as u64,
+            Framing::Chunked | Framing::UntilClose | Framing::Empty => false,
+        };
+        self.wire.set_bulk(large);
+    }
+
+    /// What is sent next is a body of this framing, behind the head that was encoded into the output.
+    pub(crate) fn begin(&mut self, framing: Framing, case: Case) {
+        self.send = match framing {
+            Framing::Empty => Encoder::Done,
+            Framing::Length(length) => Encoder::Length(length),
+            Framing::Chunked => Encoder::Chunked(case),
+            Framing::UntilClose => Encoder::UntilClose,
+        };
+        self.close_behind = framing == Framing::UntilClose;
+    }
+
+    /// From now on bytes are passed as they come, until either side ends.
+    pub(crate) fn tunnel(&mut self) {
+        self.expect(Framing::UntilClose);
+        self.begin(Framing::UntilClose, Case::Kept);
+        self.wire.set_bulk(true);
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Got, Broken>> {
+        loop {
+            match self.recv.look(self.wire.data())? {
+                Found::Data { skip, len } => {
+                    self.wire.consume(skip);
+                    self.ready = len as u32;
+                    return Poll::Ready(Ok(Got::Data));
+                }
+                Found::End { skip } => {
+                    self.wire.consume(skip);
+                    return Poll::Ready(Ok(Got::End));
+                }
+                Found::More { skip } => self.wire.consume(skip),
+            }
+            let had = self.wire.data().len();
+            let len = ready!(self.wire.poll_fill(cx))?;
+            if len > 0 {
+                // A full read says that there is more: take larger pieces.
+                if len == crate::conn::buffers::SMALL {
+                    self.wire.set_bulk(true);
+                }
+                continue;
+            }
+            return Poll::Ready(if self.wire.eof() && had == 0 && self.recv.may_end() {
+                self.recv = Decoder::Done;
+                Ok(Got::End)
+            } else {
+                Err(Broken::Truncated)
+            });
+        }
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.wire.data()[..self.ready as usize]
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.wire.consume(len);
+        self.recv.took(len);
+        self.ready -= len as u32;
+    }
+
+    fn take_trailers(&mut self) -> Option<Headers> {
+        match &mut self.recv {
+            Decoder::Chunked(chunks) => {
+                let trailers = std::mem::take(&mut chunks.trailers);
+                self.recv = Decoder::Done;
+                (!trailers.is_empty()).then_some(trailers)
+            }
+            _ => None,
+        }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, Broken>> {
+        match &mut self.send {
+            // More than was announced: what is too much is dropped, the peer must not read it as another message.
+            Encoder::Done => Poll::Ready(Ok(data.len())),
+            Encoder::Length(owed) => {
+                let part = data.len().min(usize::try_from(*owed).unwrap_or(usize::MAX));
+                let len = ready!(self.wire.poll_write(cx, &data[..part]))?;
+                *owed -= len as u64;
+                if *owed == 0 {
+                    self.send = Encoder::Done;
+                }
+                Poll::Ready(Ok(len))
+            }
+            Encoder::UntilClose => Poll::Ready(Ok(ready!(self.wire.poll_write(cx, data))?)),
+            Encoder::Chunked(_) => {
+                if self.wire.waiting() >= WATERMARK {
+                    ready!(self.wire.poll_flush(cx))?;
+                }
+                encode::chunk(self.wire.output(), data);
+                Poll::Ready(Ok(data.len()))
+            }
+        }
+    }
+
+    fn finish(&mut self, trailers: Option<&Headers>) {
+        if let Encoder::Chunked(case) = self.send {
+            encode::last_chunk(self.wire.output(), trailers, case);
+        }
+        // A length still owed leaves the connection unusable: `complete` says so.
+        if !matches!(self.send, Encoder::Length(_)) {
+            self.send = Encoder::Done;
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        ready!(self.wire.poll_flush(cx))?;
+        if self.close_behind && self.send == Encoder::Done {
+            ready!(self.wire.poll_shutdown(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// True when both bodies are complete and written: the connection stands between two messages.
+    pub(crate) fn complete(&self) -> bool {
+        self.recv.is_done() && self.send == Encoder::Done && self.wire.flushed() && !self.close_behind
+    }
+}
+
+/// One direction of an exchange.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
+    /// Bytes of the body passed so far.
+    pub(crate) bytes: u64,
+    /// Something moved since this was last cleared.
+    pub(crate) moved: bool,
+    /// The body and what ends it were passed and flushed.
+    pub(crate) done: bool,
+    ended: bool,
+}
+
+/// The side that broke.
+#[derive(Debug)]
+pub(crate) enum Side {
+    From(Broken),
+    To(Broken),
+}
+
+impl Flow {
+    /// Passes on what there is; ready when the whole body was passed.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+    ) -> Poll<Result<(), Side>> {
+        while !self.ended {
+            match from.poll_recv(cx) {
+                Poll::Ready(Ok(Got::Data)) => {
+                    let sent = to.poll_send(cx, from.chunk(), from.shared());
+                    let len = ready!(sent).map_err(Side::To)?;
+                    from.consume(len);
+                    self.bytes += len as u64;
+                    self.moved = true;
+                }
+                Poll::Ready(Ok(Got::End)) => {
+                    let trailers = from.take_trailers();
+                    to.finish(trailers.as_ref()).map_err(Side::To)?;
+                    self.ended = true;
+                    self.moved = true;
+                }
+                Poll::Ready(Err(broken)) => return Poll::Ready(Err(Side::From(broken))),
+                Poll::Pending => {
+                    // Nothing more for now: what waits goes out.
+                    if let Poll::Ready(Err(broken)) = to.poll_flush(cx) {
+                        return Poll::Ready(Err(Side::To(broken)));
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+        ready!(to.poll_flush(cx)).map_err(Side::To)?;
+        self.done = true;
+        Poll::Ready(Ok(()))
+    }
+}
