@@ -57,7 +57,7 @@ impl Client {
     /// Starts the client on the current tokio runtime; it runs until the handle and the receiver
     /// are dropped. Connection failures are retried, and seen in [`ClientHandle::status`].
     pub fn connect(config: ClientConfig) -> (ClientHandle, mpsc::Receiver<Update>) {
-        let (wanted, _) = watch::channel(Wanted::default());
+        let (wanted, _) = watch::channel(Wanted);
         let (_, status) = watch::channel(Status::default());
         let (_, updates) = mpsc::channel(config.queue.max(1));
         (ClientHandle { wanted, status }, updates)

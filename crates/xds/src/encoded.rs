@@ -4,6 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::ResourceType;
+use crate::canonical::sort_maps;
 
 /// One resource, encoded once; every subscriber is sent these bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,14 +21,12 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// Encodes a message.
-    ///
-    /// The version is a hash of the bytes, so a message with map fields has to be built with maps
-    /// of one order to keep its version; Envoy's configuration messages use maps only inside
-    /// metadata, where `prost` writes hash maps in hash order: see [`Encoded::from_bytes`] and
-    /// [`Encoded::with_version`] for messages whose author knows a better identity.
+    /// Encodes a message. Its maps are written in the order of their keys, so that equal messages
+    /// have equal bytes and an equal version. (Message types of our own have to use ordered maps.)
     pub fn new(kind: ResourceType, name: impl Into<Arc<str>>, message: &impl Message) -> Arc<Self> {
-        Self::from_bytes(kind, name, Bytes::from(message.encode_to_vec()))
+        let mut body = message.encode_to_vec();
+        sort_maps(kind, &mut body);
+        Self::from_bytes(kind, name, Bytes::from(body))
     }
 
     /// Takes a message that is encoded already.

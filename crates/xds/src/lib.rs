@@ -5,6 +5,7 @@
 //! [`Client::connect`]. Neither side ever encodes a resource twice: an [`Encoded`] holds the
 //! bytes that go on the wire.
 
+mod canonical;
 mod client;
 mod encoded;
 mod node;
