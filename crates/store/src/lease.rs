@@ -70,9 +70,14 @@ pub struct LeaseTable {
 impl LeaseTable {
     /// A lease that starts whole at `now`; ids count up from the highest ever restored.
     pub fn grant(&mut self, ttl: Duration, now: Instant) -> LeaseId {
-        let id = LeaseId(self.last + 1);
+        let id = self.next_id();
         self.restore(LeaseInfo { id, ttl, keys: Vec::new() }, now);
         id
+    }
+
+    /// The id that the next grant gets.
+    pub fn next_id(&self) -> LeaseId {
+        LeaseId(self.last + 1)
     }
 
     /// Takes over a lease that an earlier life of the store granted. It starts whole.

@@ -3,20 +3,23 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use futures_util::stream;
 use heddle_resource::{Key, Object, kind::Kind};
-use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::{Event, MAX_OBJECT_BYTES, Precondition, Revision, StoreError, Watch};
+use crate::{
+    Event, Precondition, Revision, StoreError, Watch,
+    stage::{Staged, json_size, stage_delete, stage_put},
+};
 
 /// Events kept per kind for watchers that read late.
-pub(crate) const LOG_EVENTS: usize = 8192;
+pub(crate) const LOG_EVENTS: usize = 2048;
+/// JSON bytes that those events may take per kind; the objects in memory are some times larger.
+const LOG_BYTES: usize = 8 << 20;
 /// Events handed to a watcher per look into the log.
 const BATCH: usize = 256;
 
@@ -26,9 +29,23 @@ type Name = (Arc<str>, Arc<str>);
 struct Shelf {
     objects: BTreeMap<Name, Arc<Object>>,
     log: VecDeque<(Revision, Event)>,
+    log_bytes: usize,
     /// Events up to and including this revision are not in the log.
     compacted: Revision,
     head: watch::Sender<Revision>,
+}
+
+impl Shelf {
+    fn append(&mut self, revision: Revision, event: Event, keep: usize) {
+        let size = |event: &Event| event.object().map_or(0, |object| json_size(&object.json));
+        self.log_bytes += size(&event);
+        self.log.push_back((revision, event));
+        while self.log.len() > keep || (self.log_bytes > LOG_BYTES && self.log.len() > 1) {
+            let Some((gone, event)) = self.log.pop_front() else { break };
+            self.compacted = gone;
+            self.log_bytes -= size(&event);
+        }
+    }
 }
 
 struct State {
@@ -43,6 +60,7 @@ impl State {
         self.shelves.entry(kind).or_insert_with(|| Shelf {
             objects: BTreeMap::new(),
             log: VecDeque::new(),
+            log_bytes: 0,
             compacted: floor,
             head: watch::Sender::new(floor),
         })
@@ -53,6 +71,16 @@ impl State {
 pub(crate) struct Ledger {
     state: Mutex<State>,
     keep: usize,
+}
+
+/// What a durable store kept of its past.
+pub(crate) struct History {
+    /// Where the store's history began.
+    pub(crate) floor: Revision,
+    pub(crate) revision: Revision,
+    pub(crate) objects: Vec<Arc<Object>>,
+    pub(crate) events: Vec<(Revision, Event)>,
+    pub(crate) floors: Vec<(&'static Kind, Revision)>,
 }
 
 /// A change that was accepted, before it is visible.
@@ -67,6 +95,30 @@ impl Ledger {
     pub(crate) fn new(start: Revision, keep: usize) -> Arc<Self> {
         let state = State { revision: start, floor: start, shelves: HashMap::new() };
         Arc::new(Self { state: Mutex::new(state), keep })
+    }
+
+    /// A ledger as an earlier life left it. `floors`: up to where each kind's events are gone.
+    pub(crate) fn restore(history: History, keep: usize) -> Arc<Self> {
+        let History { floor, revision, objects, mut events, floors } = history;
+        let mut state = State { revision, floor, shelves: HashMap::new() };
+        for (kind, floor) in floors {
+            state.shelf(kind).compacted = floor;
+        }
+        for object in objects {
+            let name = (object.meta.namespace.clone(), object.meta.name.clone());
+            state.shelf(object.kind).objects.insert(name, object);
+        }
+        events.sort_by_key(|(revision, _)| *revision);
+        for (revision, event) in events {
+            let Some(object) = event.object() else { continue };
+            state.shelf(object.kind).append(revision, event, keep);
+        }
+        Arc::new(Self { state: Mutex::new(state), keep })
+    }
+
+    /// Up to where the events of a kind are gone.
+    pub(crate) fn compacted(&self, kind: &'static Kind) -> Revision {
+        self.lock().shelf(kind).compacted
     }
 
     // A panic while the lock was held leaves whole values behind: each step below is one assignment.
@@ -90,15 +142,6 @@ impl Ledger {
             }
         });
         (objects.unwrap_or_default(), state.revision)
-    }
-
-    /// The keys of everything, in order of kind, namespace and name.
-    pub(crate) fn keys(&self) -> Vec<Key> {
-        let state = self.lock();
-        let objects = state.shelves.values().flat_map(|shelf| shelf.objects.values());
-        let mut keys: Vec<Key> = objects.map(|object| object.key()).collect();
-        keys.sort();
-        keys
     }
 
     pub(crate) fn revision(&self) -> Revision {
@@ -198,12 +241,7 @@ fn publish(state: &mut State, keep: usize, revision: Revision, change: Change) {
             Event::Delete(object)
         }
     };
-    shelf.log.push_back((revision, event));
-    if shelf.log.len() > keep
-        && let Some((gone, _)) = shelf.log.pop_front()
-    {
-        shelf.compacted = gone;
-    }
+    shelf.append(revision, event, keep);
     shelf.head.send_replace(revision);
 }
 
@@ -249,89 +287,6 @@ impl Cursor {
             }
         }
     }
-}
-
-/// What a put comes to.
-pub(crate) enum Staged {
-    /// It says what is stored already.
-    Unchanged(Arc<Object>),
-    New(Arc<Object>),
-}
-
-/// Checks a put against what is stored and stamps it with its revision.
-pub(crate) fn stage_put(
-    object: Object,
-    stored: Option<&Arc<Object>>,
-    precondition: Precondition,
-    next: Revision,
-) -> Result<Staged, StoreError> {
-    let key = object.key();
-    check(&key, stored, precondition)?;
-    let size = json_size(&object.json);
-    if size > MAX_OBJECT_BYTES {
-        return Err(StoreError::TooLarge { key, size, limit: MAX_OBJECT_BYTES });
-    }
-    if let Some(stored) = stored {
-        let same = stamp(object, &stored.meta.resource_version);
-        if same.json == stored.json && same.source == stored.source {
-            return Ok(Staged::Unchanged(stored.clone()));
-        }
-        return Ok(Staged::New(Arc::new(stamp(same, &next.to_string()))));
-    }
-    Ok(Staged::New(Arc::new(stamp(object, &next.to_string()))))
-}
-
-/// Checks a delete and stamps the last state with the deletion's revision.
-pub(crate) fn stage_delete(
-    key: &Key,
-    stored: Option<&Arc<Object>>,
-    precondition: Precondition,
-    next: Revision,
-) -> Result<Arc<Object>, StoreError> {
-    check(key, stored, precondition)?;
-    let Some(stored) = stored else { return Err(StoreError::NotFound { key: key.clone() }) };
-    Ok(Arc::new(stamp(Object::clone(stored), &next.to_string())))
-}
-
-fn check(key: &Key, stored: Option<&Arc<Object>>, precondition: Precondition) -> Result<(), StoreError> {
-    let found = stored.and_then(|object| Revision::of(object));
-    let expected = match precondition {
-        Precondition::Any => return Ok(()),
-        Precondition::Absent if stored.is_none() => return Ok(()),
-        Precondition::Absent => None,
-        Precondition::Revision(revision) if found == Some(revision) => return Ok(()),
-        Precondition::Revision(revision) => Some(revision),
-    };
-    Err(StoreError::Conflict { key: key.clone(), expected, found })
-}
-
-/// The object with this `metadata.resourceVersion`, in `meta` and `json` alike.
-pub(crate) fn stamp(mut object: Object, revision: &str) -> Object {
-    object.meta.resource_version = revision.to_owned();
-    if let Value::Object(json) = Arc::make_mut(&mut object.json) {
-        let metadata = json.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new()));
-        if let Value::Object(metadata) = metadata {
-            metadata.insert("resourceVersion".to_owned(), Value::String(revision.to_owned()));
-        }
-    }
-    object
-}
-
-fn json_size(json: &Value) -> usize {
-    struct Count(usize);
-    impl io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    // Counting cannot fail, and a `Value` always serialises.
-    let _ = serde_json::to_writer(&mut count, json);
-    count.0
 }
 
 /// Where the history of a store without memory of its past begins: the time, so that revisions of an

@@ -5,13 +5,17 @@
 //! to [`MAX_OBJECT_BYTES`], and a watcher that falls behind is told [`StoreError::Compacted`] and
 //! lists again.
 
+mod decode;
 mod error;
 mod lease;
 mod ledger;
 mod memory;
+mod redb;
+mod stage;
 mod store;
 
 pub use error::StoreError;
 pub use lease::{LeaseId, LeaseInfo, LeaseTable, Leases};
 pub use memory::MemoryStore;
+pub use redb::RedbStore;
 pub use store::{Event, MAX_OBJECT_BYTES, Precondition, Revision, Store, Watch};
