@@ -7,6 +7,7 @@
 
 mod decode;
 mod error;
+mod file;
 mod lease;
 mod ledger;
 mod memory;
@@ -15,6 +16,7 @@ mod stage;
 mod store;
 
 pub use error::StoreError;
+pub use file::{FileOptions, FileStore, SOURCE_ANNOTATION};
 pub use lease::{LeaseId, LeaseInfo, LeaseTable, Leases};
 pub use memory::MemoryStore;
 pub use redb::RedbStore;

@@ -55,6 +55,7 @@ async fn names(store: &dyn Store, namespace: Option<&str>) -> Vec<String> {
 
 /// Every law of a store that can be written, on fresh stores from `make`. A store must keep 64 events.
 pub(crate) async fn writable<S: Store, F: Future<Output = S>>(mut make: impl FnMut() -> F) {
+    readable_by_put(&make().await).await;
     put_get_delete(&make().await).await;
     preconditions(&make().await).await;
     lists(&make().await).await;
@@ -69,6 +70,47 @@ pub(crate) async fn writable<S: Store, F: Future<Output = S>>(mut make: impl FnM
     assert_eq!(next(&mut watch).await, "BOOKMARK");
     drop(store);
     assert_eq!(next(&mut watch).await, "END", "a watch ends with its store");
+}
+
+/// The laws of reading, on any store that holds no ConfigMap yet. `write` puts `a/NAME` with a value, or
+/// deletes it, and returns when that is done.
+pub(crate) async fn readable(store: &dyn Store, mut write: impl AsyncFnMut(&str, Option<&str>)) {
+    let (none, start) = store.list(&kind::CONFIG_MAP, None).await.unwrap();
+    assert!(none.is_empty());
+    let mut watch = store.watch(&kind::CONFIG_MAP, start).await.unwrap();
+    assert_eq!(next(&mut watch).await, "BOOKMARK");
+    write("y", Some("1")).await;
+    write("x", Some("1")).await;
+    write("x", Some("2")).await;
+    let (objects, listed) = store.list(&kind::CONFIG_MAP, Some("a")).await.unwrap();
+    assert_eq!(names(store, None).await, ["a/x", "a/y"]);
+    for object in &objects {
+        let revision = Revision::of(object).expect("a revision");
+        assert!(revision <= listed);
+        assert_eq!(object.json["metadata"]["resourceVersion"], object.meta.resource_version);
+    }
+    write("y", None).await;
+    for expected in ["PUT y 1", "PUT x 1", "PUT x 2", "DELETE y"] {
+        assert_eq!(next(&mut watch).await, expected);
+    }
+    assert!(store.get(&key("a", "y")).await.unwrap().is_none());
+    assert_eq!(value(&store.get(&key("a", "x")).await.unwrap().unwrap()), "2");
+    let mut late = store.watch(&kind::CONFIG_MAP, listed).await.unwrap();
+    assert_eq!(next(&mut late).await, "DELETE y");
+    assert_eq!(next(&mut late).await, "BOOKMARK");
+    assert!(matches!(store.watch(&kind::CONFIG_MAP, Revision(1)).await, Err(StoreError::Compacted)));
+}
+
+/// [`readable`] for stores that are written through `Store`.
+pub(crate) async fn readable_by_put(store: &dyn Store) {
+    let write = async |name: &str, value: Option<&str>| {
+        match value {
+            Some(value) => store.put(config_map("a", name, value), Precondition::Any).await.map(drop),
+            None => store.delete(&key("a", name), Precondition::Any).await.map(drop),
+        }
+        .unwrap();
+    };
+    readable(store, write).await;
 }
 
 async fn put_get_delete(store: &dyn Store) {
