@@ -8,14 +8,24 @@
 mod canonical;
 mod client;
 mod encoded;
+mod metrics;
+mod names;
 mod node;
 mod resource_type;
+mod response;
+mod server;
+mod session;
 mod source;
 mod view;
 
 pub use client::{Client, ClientConfig, ClientHandle, Received, Reply, Status, Update};
 pub use encoded::Encoded;
+pub use metrics::{Metrics, TypeMetrics};
+pub use names::Interner;
 pub use node::{ClientKind, Locality, NodeInfo};
 pub use resource_type::{ResourceType, type_url};
+pub use response::{Chunks, Response, Variant};
+pub use server::{Server, ServerConfig, serve};
+pub use session::{DeltaSession, SessionConfig, SotwSession};
 pub use source::{Attached, Event, Outcome, Refusal, ViewSource, Want};
 pub use view::{Change, View};

@@ -1,5 +1,9 @@
 //! The proxy's end: one delta ADS stream, kept up for ever.
 
+mod book;
+mod run;
+mod wanted;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +13,8 @@ use envoy_types::pb::envoy::config::core::v3::Node;
 use tokio::sync::{mpsc, watch};
 
 use crate::ResourceType;
+use book::Verdict;
+use wanted::Wanted;
 
 /// Where to connect and as whom.
 #[derive(Clone, Debug)]
@@ -54,32 +60,31 @@ impl ClientConfig {
 pub struct Client;
 
 impl Client {
-    /// Starts the client on the current tokio runtime; it runs until the handle and the receiver
-    /// are dropped. Connection failures are retried, and seen in [`ClientHandle::status`].
+    /// Starts the client on the current tokio runtime; it runs until the receiver of updates is
+    /// dropped. Connection failures are retried for ever, and seen in [`ClientHandle::status`].
     pub fn connect(config: ClientConfig) -> (ClientHandle, mpsc::Receiver<Update>) {
-        let (wanted, _) = watch::channel(Wanted);
-        let (_, status) = watch::channel(Status::default());
-        let (_, updates) = mpsc::channel(config.queue.max(1));
-        (ClientHandle { wanted, status }, updates)
+        let wanted = Arc::new(watch::channel(Wanted::default()).0);
+        let (state, status) = watch::channel(Status::default());
+        let (updates, receiver) = mpsc::channel(config.queue.max(1));
+        tokio::spawn(run::run(config, wanted.clone(), state, updates));
+        (ClientHandle { wanted, status }, receiver)
     }
 }
 
-#[derive(Clone, Default, Debug)]
-struct Wanted;
-
-/// Says what the client wants to know. Cheap calls that never block; may be called at any time,
-/// connected or not.
+/// Says what the client wants to know. Cheap calls that never block; may be made at any time,
+/// connected or not. What was wanted stays wanted when the handle is dropped.
 #[derive(Clone, Debug)]
 pub struct ClientHandle {
-    #[expect(dead_code, reason = "the stream that reads it comes next")]
-    wanted: watch::Sender<Wanted>,
+    wanted: Arc<watch::Sender<Wanted>>,
     status: watch::Receiver<Status>,
 }
 
 impl ClientHandle {
-    /// Subscribes to names. A name that does not exist is answered by a removal.
+    /// Subscribes to names. Each is answered: by the resource, or by a removal where it does not
+    /// exist. Names that are subscribed to already are not asked for again.
     pub fn subscribe<N: Into<Arc<str>>>(&self, kind: ResourceType, names: impl IntoIterator<Item = N>) {
-        let _ = (kind, names.into_iter().map(Into::into).collect::<Vec<Arc<str>>>());
+        let names: Vec<Arc<str>> = names.into_iter().map(Into::into).collect();
+        self.wanted.send_if_modified(|wanted| wanted.add(kind, names));
     }
 
     /// Subscribes to everything of a type (`*`).
@@ -87,9 +92,11 @@ impl ClientHandle {
         self.subscribe(kind, ["*"]);
     }
 
-    /// Ends the subscription to names; nothing more is heard of them.
+    /// Ends the subscription to names; nothing more is heard of them unless subscribed to again,
+    /// and then they are sent anew.
     pub fn unsubscribe<'n>(&self, kind: ResourceType, names: impl IntoIterator<Item = &'n str>) {
-        let _ = (kind, names.into_iter().count());
+        let names: Vec<&str> = names.into_iter().collect();
+        self.wanted.send_if_modified(|wanted| wanted.remove(kind, &names));
     }
 
     /// How the connection is doing; changes can be awaited.
@@ -101,16 +108,18 @@ impl ClientHandle {
 /// State of the connection, for readiness and logs.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Status {
-    /// Whether a stream is open and the server has answered on it.
+    /// Whether a stream is open that the server has accepted.
     pub connected: bool,
-    /// Streams opened so far.
+    /// Streams that the server accepted so far.
     pub connects: u64,
-    /// Attempts and streams that failed since the last answer.
+    /// Attempts and streams that failed since the last response.
     pub failures: u64,
     /// Why the last attempt or stream ended.
     pub last_error: Option<String>,
-    /// Responses received and refused because they could not be understood (rubbish).
+    /// Responses or resources that could not be understood so far (refused, or the stream closed).
     pub malformed: u64,
+    /// Responses received so far.
+    pub responses: u64,
 }
 
 /// One response of the server, of one type.
@@ -122,8 +131,8 @@ pub struct Update {
     pub added: Vec<Received>,
     /// Names that are no more, or never were.
     pub removed: Vec<Arc<str>>,
-    /// Takes the verdict; dropping it without a word is taken as an ACK that never came: after a
-    /// reconnect these resources are sent again.
+    /// Takes the verdict; dropped without one, the server hears nothing, and after a reconnect
+    /// these resources are sent again.
     pub reply: Reply,
 }
 
@@ -141,16 +150,38 @@ pub struct Received {
 /// Says what became of an [`Update`]. May be used later than the next update is taken.
 #[derive(Debug)]
 pub struct Reply {
-    _sealed: (),
+    sequence: u64,
+    /// Unbounded, but never longer than the updates that are out.
+    verdicts: Option<mpsc::UnboundedSender<(u64, Verdict)>>,
 }
 
 impl Reply {
     /// Everything in the update is in force.
-    pub fn ack(self) {}
+    pub fn ack(mut self) {
+        self.send(Verdict::Accepted);
+    }
 
     /// The named resources were refused, each for its reason; the others are in force. The server
     /// is told `NAME: REASON`, one line each.
-    pub fn nack(self, errors: BTreeMap<Arc<str>, String>) {
-        drop(errors);
+    pub fn nack(mut self, errors: BTreeMap<Arc<str>, String>) {
+        let verdict = if errors.is_empty() { Verdict::Accepted } else { Verdict::Refused(errors) };
+        self.send(verdict);
+    }
+
+    fn send(&mut self, verdict: Verdict) {
+        if let Some(verdicts) = self.verdicts.take() {
+            // Fails when the client has ended: nobody is left to tell.
+            let _ = verdicts.send((self.sequence, verdict));
+        }
     }
 }
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.send(Verdict::Abandoned);
+    }
+}
+
+#[cfg(test)]
+#[path = "../client_test.rs"]
+mod client_test;

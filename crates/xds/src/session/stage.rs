@@ -1,0 +1,171 @@
+//! Make before break: which view each type may follow.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustc_hash::FxHashSet;
+
+use super::{Lane, Session};
+use crate::{ClientKind, Event, ResourceType, View};
+
+/// Types that others refer to.
+const FOUNDATION: [ResourceType; 2] = [ResourceType::Secret, ResourceType::Cluster];
+/// Types that refer to clusters.
+const TRAFFIC: [ResourceType; 4] =
+    [ResourceType::Listener, ResourceType::Route, ResourceType::VirtualHost, ResourceType::NameTable];
+
+/// A view whose clusters and endpoint sets are on their way.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) view: Arc<View>,
+    pub(super) since: Instant,
+    /// Endpoint sets that the client has to answer.
+    awaits: FxHashSet<Arc<str>>,
+}
+
+impl Session {
+    pub(super) fn is_traffic(kind: ResourceType) -> bool {
+        TRAFFIC.contains(&kind)
+    }
+
+    /// Moves every lane as far as the client's answers allow.
+    pub(super) fn advance(&mut self) {
+        // A round per stage; each either changes something or ends the loop.
+        for _ in 0..4 {
+            let endpoints = &mut self.lanes[ResourceType::Endpoint.index()];
+            endpoints.advance(&self.latest);
+            if self.candidate.is_none() && !Arc::ptr_eq(&self.latest, &self.safe) {
+                self.begin_candidate();
+            }
+            let safe = self.resolve_candidate();
+            let applied = self.apply();
+            if !safe && !applied {
+                break;
+            }
+        }
+    }
+
+    fn begin_candidate(&mut self) {
+        let view = self.latest.clone();
+        for kind in FOUNDATION {
+            self.lanes[kind.index()].advance(&view);
+        }
+        let endpoints = &self.lanes[ResourceType::Endpoint.index()];
+        let present = |name: &&Arc<str>| view.get(ResourceType::Endpoint, name).is_some();
+        let awaits = endpoints.due.keys().filter(present).cloned().collect();
+        self.candidate = Some(Candidate { view, since: self.now, awaits });
+    }
+
+    /// A client that came back differs in its foundation: what it has of the rest must wait.
+    pub(super) fn begin_stage(&mut self, kind: ResourceType) {
+        let foundation = FOUNDATION.contains(&kind) || kind == ResourceType::Endpoint;
+        let due = &self.lanes[kind.index()].due;
+        if foundation && self.candidate.is_none() && !due.is_empty() {
+            self.begin_candidate();
+        }
+    }
+
+    /// Whether the candidate became safe.
+    fn resolve_candidate(&mut self) -> bool {
+        let Some(candidate) = &mut self.candidate else {
+            return false;
+        };
+        let endpoints = &self.lanes[ResourceType::Endpoint.index()];
+        let latest = &self.latest;
+        let exists = |name: &Arc<str>| latest.get(ResourceType::Endpoint, name).is_some();
+        candidate.awaits.retain(|name| exists(name) && !endpoints.has_answered(name));
+        let view = &candidate.view;
+        let sent =
+            |lane: &Lane| !lane.waits() && !lane.due.keys().any(|name| view.get(lane.kind, name).is_some());
+        let ready =
+            candidate.awaits.is_empty() && FOUNDATION.iter().all(|kind| sent(&self.lanes[kind.index()]));
+        let late = self.now.saturating_duration_since(candidate.since) >= Self::WAIT;
+        if !ready && !late {
+            return false;
+        }
+        if late && !self.lanes[ResourceType::Endpoint.index()].requested {
+            self.ignores_endpoints = true;
+        }
+        if let Some(candidate) = self.candidate.take() {
+            self.safe = candidate.view;
+        }
+        true
+    }
+
+    /// Lets listeners and routes follow the safe view; whether something moved.
+    fn apply(&mut self) -> bool {
+        if !TRAFFIC.iter().all(|kind| self.lanes[kind.index()].quiet(&self.latest)) {
+            return false;
+        }
+        self.settled = self.applying.clone();
+        if Arc::ptr_eq(&self.applying, &self.safe) {
+            return false;
+        }
+        self.applying = self.safe.clone();
+        for kind in TRAFFIC {
+            self.lanes[kind.index()].advance(&self.applying);
+        }
+        true
+    }
+
+    /// A cluster goes out: its endpoint set has to follow before routes may lead there.
+    pub(super) fn await_endpoints(&mut self, name: &Arc<str>) {
+        if self.latest.get(ResourceType::Endpoint, name).is_none() {
+            return;
+        }
+        let endpoints = &mut self.lanes[ResourceType::Endpoint.index()];
+        let watched = endpoints.covers(name);
+        if watched && self.config.client == ClientKind::Envoy {
+            // Envoy warms a cluster that changed only with an endpoint set that arrives after it.
+            let had = endpoints.believed(name);
+            endpoints.ask(name.clone(), had);
+        }
+        let has_it = watched && !endpoints.due.contains_key(name);
+        if let Some(candidate) = &mut self.candidate
+            && !has_it
+            && (watched || !self.ignores_endpoints)
+        {
+            candidate.awaits.insert(name.clone());
+        }
+    }
+
+    /// The client will not ask for these endpoint sets.
+    pub(super) fn forget_awaited(&mut self, names: &[&str]) {
+        if let Some(candidate) = &mut self.candidate {
+            candidate.awaits.retain(|name| !names.contains(&&**name));
+        }
+    }
+
+    /// Whether nothing that the client may still follow refers to this any more.
+    pub(super) fn may_remove(&self, kind: ResourceType, name: &str, gated: bool) -> bool {
+        if Self::is_traffic(kind) {
+            return !gated || self.candidate.is_none();
+        }
+        let unused = |view: &View| view.get(kind, name).is_none();
+        let settled = !gated
+            || self.candidate.is_none()
+                && TRAFFIC.iter().all(|kind| self.lanes[kind.index()].quiet(&self.latest))
+                && self.now.saturating_duration_since(self.started) >= Self::WAIT;
+        unused(&self.settled)
+            && unused(&self.applying)
+            && unused(&self.safe)
+            && unused(&self.latest)
+            && settled
+    }
+
+    /// Reports once per view that the client has everything.
+    pub(super) fn note_synced(&mut self) {
+        let quiet = |lane: &Lane| {
+            lane.due.is_empty() && lane.in_flight.is_empty() && lane.asking.is_empty() && !lane.owed
+        };
+        let done = self.candidate.is_none()
+            && Arc::ptr_eq(&self.settled, &self.latest)
+            && self.lanes.iter().all(quiet)
+            && self.lanes.iter().any(|lane| lane.requested);
+        let generation = self.latest.generation;
+        if done && self.synced != Some(generation) {
+            self.synced = Some(generation);
+            self.events.push_back(Event::Synced { generation });
+        }
+    }
+}
