@@ -1,0 +1,151 @@
+//! HTTP connection managers and the listener filters before them.
+
+use std::time::Duration;
+
+use envoy_types::pb::envoy::{
+    config::{
+        core::v3::HttpProtocolOptions,
+        listener::v3::{Filter, FilterChain, FilterChainMatch, ListenerFilter, filter, listener_filter},
+        route::v3::RouteConfiguration,
+    },
+    extensions::filters::{
+        http::{cors::v3::Cors, fault::v3::HttpFault, router::v3::Router},
+        listener::{
+            http_inspector::v3::HttpInspector, original_dst::v3::OriginalDst, tls_inspector::v3::TlsInspector,
+        },
+        network::http_connection_manager::v3::{
+            HttpConnectionManager, HttpFilter, Rds,
+            http_connection_manager::{
+                CodecType, ForwardClientCertDetails, RouteSpecifier, ServerHeaderTransformation,
+                UpgradeConfig,
+            },
+            http_filter,
+        },
+    },
+};
+use prost::{Message, Name};
+
+use super::build::{ads, any, boolean, duration, http1_keeping_case};
+
+/// Where a connection manager stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Side {
+    /// From the workload into the mesh.
+    Outbound,
+    /// To the workload.
+    Inbound,
+    /// Where traffic enters.
+    Gateway,
+}
+
+/// Routes by name or in place.
+pub(crate) enum Routes {
+    Named(String),
+    Inline(Box<RouteConfiguration>),
+}
+
+/// `envoy.filters.network.http_connection_manager` as Istio's sidecars and gateways have it.
+pub(crate) fn connection_manager(side: Side, stat_prefix: &str, routes: Routes) -> HttpConnectionManager {
+    let gateway = side == Side::Gateway;
+    let route_specifier = match routes {
+        Routes::Named(route_config_name) => {
+            RouteSpecifier::Rds(Rds { config_source: Some(ads()), route_config_name })
+        }
+        Routes::Inline(config) => RouteSpecifier::RouteConfig(*config),
+    };
+    HttpConnectionManager {
+        codec_type: CodecType::Auto as i32,
+        stat_prefix: stat_prefix.to_owned(),
+        route_specifier: Some(route_specifier),
+        http_filters: vec![
+            http_filter("envoy.filters.http.cors", &Cors {}),
+            http_filter("envoy.filters.http.fault", &HttpFault::default()),
+            http_filter("envoy.filters.http.router", &Router::default()),
+        ],
+        common_http_protocol_options: Some(HttpProtocolOptions {
+            idle_timeout: Some(duration(Duration::from_secs(3600))),
+            ..Default::default()
+        }),
+        http_protocol_options: Some(http1_keeping_case()),
+        server_name: if gateway { "heddle".to_owned() } else { String::new() },
+        server_header_transformation: if gateway {
+            ServerHeaderTransformation::Overwrite as i32
+        } else {
+            ServerHeaderTransformation::PassThrough as i32
+        },
+        use_remote_address: boolean(gateway),
+        skip_xff_append: false,
+        generate_request_id: boolean(true),
+        preserve_external_request_id: true,
+        forward_client_cert_details: match side {
+            Side::Inbound => ForwardClientCertDetails::ForwardOnly as i32,
+            Side::Outbound | Side::Gateway => ForwardClientCertDetails::Sanitize as i32,
+        },
+        stream_idle_timeout: Some(duration(Duration::from_secs(300))),
+        upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..Default::default() }],
+        normalize_path: boolean(true),
+        ..Default::default()
+    }
+}
+
+fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
+    HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(any(config))),
+        ..Default::default()
+    }
+}
+
+/// Also takes CONNECT.
+pub(crate) fn with_connect(mut manager: HttpConnectionManager) -> HttpConnectionManager {
+    manager.upgrade_configs.push(UpgradeConfig { upgrade_type: "CONNECT".to_owned(), ..Default::default() });
+    manager
+}
+
+pub(crate) fn http_connection_filter(manager: &HttpConnectionManager) -> Filter {
+    Filter {
+        name: "envoy.filters.network.http_connection_manager".to_owned(),
+        config_type: Some(filter::ConfigType::TypedConfig(any(manager))),
+    }
+}
+
+/// What is plain HTTP, seen by its first bytes.
+pub(crate) fn plain_http() -> FilterChainMatch {
+    FilterChainMatch {
+        transport_protocol: "raw_buffer".to_owned(),
+        application_protocols: vec!["http/1.1".to_owned(), "h2c".to_owned()],
+        ..Default::default()
+    }
+}
+
+pub(crate) fn chain(name: &str, matched: Option<FilterChainMatch>, filter: Filter) -> FilterChain {
+    FilterChain {
+        name: name.to_owned(),
+        filter_chain_match: matched,
+        filters: vec![filter],
+        ..Default::default()
+    }
+}
+
+/// Tells what redirected connections were on their way to.
+pub(crate) fn original_dst() -> ListenerFilter {
+    listener_filter("envoy.filters.listener.original_dst", &OriginalDst::default())
+}
+
+/// Tells HTTP from the rest.
+pub(crate) fn http_inspector() -> ListenerFilter {
+    listener_filter("envoy.filters.listener.http_inspector", &HttpInspector::default())
+}
+
+/// Tells TLS from the rest, and its SNI.
+pub(crate) fn tls_inspector() -> ListenerFilter {
+    listener_filter("envoy.filters.listener.tls_inspector", &TlsInspector::default())
+}
+
+fn listener_filter<M: Message + Name>(name: &str, config: &M) -> ListenerFilter {
+    ListenerFilter {
+        name: name.to_owned(),
+        config_type: Some(listener_filter::ConfigType::TypedConfig(any(config))),
+        ..Default::default()
+    }
+}

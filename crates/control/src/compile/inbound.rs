@@ -1,0 +1,208 @@
+//! Listeners for connections to the workload.
+
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::{
+    core::v3::TrafficDirection,
+    listener::v3::{FilterChain, FilterChainMatch, Listener},
+    route::v3::{
+        RetryPolicy, Route, RouteAction, RouteConfiguration, VirtualHost, route::Action,
+        route_action::ClusterSpecifier,
+    },
+};
+use heddle_xds::ResourceType;
+
+use super::{
+    build::{boolean, duration, host_address, socket_address, uint},
+    cluster::{PASSTHROUGH, inbound_name},
+    cx::Cx,
+    hcm::{self, Routes, Side},
+    route, tcp,
+    unit::{Unit, Value},
+};
+use crate::{
+    scope::{Inbound, Interception},
+    world::{Protocol, Target},
+};
+
+/// Where Istio's sidecars take captured inbound connections.
+const CAPTURE_PORT: u16 = 15006;
+
+/// The ports on which the workload serves, with their protocols: by the services that select it.
+fn served(cx: &Cx<'_>) -> Vec<(u16, Protocol)> {
+    let mut found: Vec<(u16, Protocol)> = Vec::new();
+    let named = cx.label("heddle.dev/service");
+    for service in cx.services_in(cx.namespace()) {
+        let selects = named == Some(&*service.name) || cx.selected_by(&service.selector);
+        if !selects {
+            continue;
+        }
+        for port in service.tcp_ports() {
+            let number = match &port.target {
+                Target::Number(number) => *number,
+                // A named port needs the workload's own list, which only its metadata would tell.
+                Target::Name(_) => port.number,
+            };
+            if !found.iter().any(|(known, _)| *known == number) {
+                found.push((number, port.protocol));
+            }
+        }
+    }
+    found
+}
+
+/// What the workload speaks on a port; found out where no service says.
+pub(super) fn protocol(cx: &Cx<'_>, port: u16) -> Protocol {
+    served(cx).into_iter().find(|(number, _)| *number == port).map_or(Protocol::Detect, |(_, p)| p)
+}
+
+/// The port behind an inbound address: as told, else the workload's only one.
+fn port_of(cx: &Cx<'_>, inbound: &Inbound) -> Option<u16> {
+    inbound.port.or_else(|| match served(cx).as_slice() {
+        [(number, _)] => Some(*number),
+        _ => None,
+    })
+}
+
+/// Which units take inbound connections.
+pub(super) fn units(cx: &Cx<'_>) -> Vec<Unit> {
+    let mut units = Vec::new();
+    let explicit = cx.scope_inbound();
+    for (place, inbound) in explicit.iter().enumerate() {
+        if let Some(port) = port_of(cx, inbound) {
+            units.push(Unit::InboundListener(place));
+            units.push(Unit::InboundCluster(port));
+        }
+    }
+    if explicit.is_empty() && cx.interception() != Interception::None {
+        units.push(Unit::CaptureInbound);
+        units.extend(served(cx).into_iter().map(|(port, _)| Unit::InboundCluster(port)));
+    }
+    units.sort();
+    units.dedup();
+    units
+}
+
+/// `inbound_PORT`.
+pub(super) fn listener(cx: &Cx<'_>, place: usize) -> Value {
+    let Some(inbound) = cx.scope_inbound().get(place) else { return Value::none() };
+    let Some(port) = port_of(cx, inbound) else { return Value::none() };
+    let base = match cx.scope_inbound().iter().take(place).any(|other| port_of(cx, other) == Some(port)) {
+        false => format!("inbound_{port}"),
+        true => format!("inbound_{port}_{place}"),
+    };
+    let name = cx.name(base);
+    let mut listener = Listener {
+        name: name.clone(),
+        address: Some(socket_address(inbound.address)),
+        traffic_direction: TrafficDirection::Inbound as i32,
+        ..Default::default()
+    };
+    let protocol = protocol(cx, port);
+    for chain in chains(cx, port, protocol, None) {
+        if chain.filter_chain_match.is_some() {
+            listener.filter_chains.push(chain);
+        } else if protocol == Protocol::Detect {
+            listener.default_filter_chain = Some(chain);
+        } else {
+            listener.filter_chains.push(chain);
+        }
+    }
+    if protocol == Protocol::Detect {
+        detecting(&mut listener);
+    }
+    cx.encode(ResourceType::Listener, &name, &listener).into()
+}
+
+fn detecting(listener: &mut Listener) {
+    listener.listener_filters.push(hcm::http_inspector());
+    listener.listener_filters_timeout = Some(duration(Duration::ZERO));
+    listener.continue_on_listener_filters_timeout = true;
+}
+
+/// `virtualInbound`: captured connections, by the port they were on their way to.
+pub(super) fn capture(cx: &Cx<'_>) -> Value {
+    let name = cx.name("virtualInbound");
+    let mut listener = Listener {
+        name: name.clone(),
+        address: Some(host_address("0.0.0.0", CAPTURE_PORT)),
+        traffic_direction: TrafficDirection::Inbound as i32,
+        transparent: (cx.interception() == Interception::Tproxy).then_some(true).and_then(boolean),
+        listener_filters: vec![hcm::original_dst()],
+        default_filter_chain: Some(hcm::chain(
+            "virtualInbound-catchall",
+            None,
+            tcp::proxy_filter(PASSTHROUGH, vec![(cx.name(PASSTHROUGH), 1)]),
+        )),
+        ..Default::default()
+    };
+    let mut detect = false;
+    for (port, protocol) in served(cx) {
+        detect |= protocol == Protocol::Detect;
+        listener.filter_chains.extend(chains(cx, port, protocol, uint(u32::from(port))));
+    }
+    if detect {
+        detecting(&mut listener);
+    }
+    cx.encode(ResourceType::Listener, &name, &listener).into()
+}
+
+/// The chains for one port: HTTP, TCP, or both with the choice by the first bytes.
+fn chains(
+    cx: &Cx<'_>,
+    port: u16,
+    protocol: Protocol,
+    destination_port: Option<envoy_types::pb::google::protobuf::UInt32Value>,
+) -> Vec<FilterChain> {
+    let matched = |http: bool| {
+        let base = if http { hcm::plain_http() } else { FilterChainMatch::default() };
+        let found = FilterChainMatch { destination_port, ..base };
+        (found != FilterChainMatch::default()).then_some(found)
+    };
+    let cluster = cx.name(inbound_name(port));
+    let http = |matched| {
+        let manager = hcm::connection_manager(
+            Side::Inbound,
+            &format!("inbound_0.0.0.0_{port}"),
+            Routes::Inline(Box::new(routes(port, &cluster))),
+        );
+        hcm::chain(&format!("inbound_{port}_http"), matched, hcm::http_connection_filter(&manager))
+    };
+    let tcp = |matched| {
+        let filter = tcp::proxy_filter(&cluster, vec![(cluster.clone(), 1)]);
+        hcm::chain(&format!("inbound_{port}_tcp"), matched, filter)
+    };
+    match protocol {
+        Protocol::Detect => vec![http(matched(true)), tcp(matched(false))],
+        protocol if protocol.is_http() => vec![http(matched(false))],
+        _ => vec![tcp(matched(false))],
+    }
+}
+
+/// Everything to the workload; retried only where it has not seen the request.
+fn routes(port: u16, cluster: &str) -> RouteConfiguration {
+    RouteConfiguration {
+        name: cluster.to_owned(),
+        validate_clusters: boolean(false),
+        virtual_hosts: vec![VirtualHost {
+            name: format!("inbound|http|{port}"),
+            domains: vec!["*".to_owned()],
+            routes: vec![Route {
+                name: "default".to_owned(),
+                r#match: Some(route::everything()),
+                action: Some(Action::Route(RouteAction {
+                    cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
+                    retry_policy: Some(RetryPolicy {
+                        retry_on: "reset-before-request".to_owned(),
+                        num_retries: uint(2),
+                        ..Default::default()
+                    }),
+                    ..route::no_timeout()
+                })),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}

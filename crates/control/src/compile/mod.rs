@@ -1,0 +1,39 @@
+//! From the world to xDS, per scope.
+//!
+//! [`compile`] is the definition: a pure function of world and scope. [`Compiler`] gives the same result
+//! at the cost of what changed.
+
+pub(crate) mod build;
+mod cache;
+pub(crate) mod canonical;
+mod cluster;
+mod cx;
+mod endpoint;
+mod gateway;
+pub(crate) mod gateway_api;
+mod grpc;
+pub(crate) mod hcm;
+mod inbound;
+mod metrics;
+mod names;
+mod outbound;
+mod plan;
+mod policy;
+pub(crate) mod rds;
+pub(crate) mod route;
+mod tcp;
+pub(crate) mod unit;
+mod view;
+mod visible;
+
+pub use metrics::Counters;
+pub use view::{Compiled, Compiler};
+
+use crate::{scope::Scope, world::World};
+
+/// Everything a scope gets, from scratch.
+pub fn compile(world: &World, scope: &Scope) -> Compiled {
+    let mut compiler = Compiler::default();
+    compiler.attach(world, scope);
+    compiler.compiled(scope).unwrap_or_default()
+}

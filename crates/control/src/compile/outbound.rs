@@ -1,0 +1,155 @@
+//! Listeners for connections from the workload.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use envoy_types::pb::envoy::config::{
+    core::v3::TrafficDirection,
+    listener::v3::{AdditionalAddress, FilterChain, FilterChainMatch, Listener},
+};
+use heddle_xds::ResourceType;
+
+use super::{
+    build::{boolean, duration, host_address, socket_address, uint},
+    cluster::{BLACK_HOLE, PASSTHROUGH},
+    cx::Cx,
+    hcm::{self, Routes, Side},
+    rds, tcp,
+    unit::{RouteName, Value},
+};
+use crate::{
+    scope::Interception,
+    world::{Protocol, ServiceId},
+};
+
+/// `virtualOutbound`: captured connections are handed to the listener of their destination; the others
+/// are plain HTTP for `http_proxy`.
+pub(super) fn listener(cx: &Cx<'_>) -> Value {
+    let address = cx.scope_outbound().outbound_address();
+    let proxy = hcm::with_connect(hcm::connection_manager(
+        Side::Outbound,
+        "http_proxy",
+        Routes::Named(cx.name(RouteName::HttpProxy.text())),
+    ));
+    let uncaptured =
+        FilterChainMatch { destination_port: uint(u32::from(address.port())), ..Default::default() };
+    let name = cx.name("virtualOutbound");
+    let listener = Listener {
+        name: name.clone(),
+        address: Some(socket_address(address)),
+        traffic_direction: TrafficDirection::Outbound as i32,
+        use_original_dst: boolean(true),
+        transparent: (cx.interception() == Interception::Tproxy).then_some(true).and_then(boolean),
+        listener_filters: vec![hcm::original_dst()],
+        filter_chains: vec![hcm::chain("http_proxy", Some(uncaptured), hcm::http_connection_filter(&proxy))],
+        default_filter_chain: Some(unknown(cx)),
+        ..Default::default()
+    };
+    cx.encode(ResourceType::Listener, &name, &listener).into()
+}
+
+/// What becomes of connections to addresses that the mesh does not know.
+fn unknown(cx: &Cx<'_>) -> FilterChain {
+    let cluster = if cx.policy().allow_any { PASSTHROUGH } else { BLACK_HOLE };
+    let name =
+        if cluster == PASSTHROUGH { "virtualOutbound-catchall-tcp" } else { "virtualOutbound-blackhole" };
+    hcm::chain(name, None, tcp::proxy_filter(cluster, vec![(cx.name(cluster), 1)]))
+}
+
+/// A listener that gets its connections from `virtualOutbound`.
+fn behind(name: String, address: &str, port: u16) -> Listener {
+    Listener {
+        name,
+        address: Some(host_address(address, port)),
+        traffic_direction: TrafficDirection::Outbound as i32,
+        bind_to_port: boolean(false),
+        listener_filters_timeout: Some(duration(Duration::ZERO)),
+        continue_on_listener_filters_timeout: true,
+        ..Default::default()
+    }
+}
+
+/// `0.0.0.0_PORT`: everything to a port that speaks HTTP somewhere and goes to no address of a service
+/// that speaks something else there.
+pub(super) fn http_listener(cx: &Cx<'_>, port: u16) -> Value {
+    let name = cx.name(format!("0.0.0.0_{port}"));
+    let manager = hcm::connection_manager(
+        Side::Outbound,
+        &format!("outbound_0.0.0.0_{port}"),
+        Routes::Named(cx.name(RouteName::Port(port).text())),
+    );
+    let mut listener = behind(name.clone(), "0.0.0.0", port);
+    listener.additional_addresses =
+        vec![AdditionalAddress { address: Some(host_address("::", port)), ..Default::default() }];
+    listener.listener_filters = vec![hcm::tls_inspector(), hcm::http_inspector()];
+    listener.filter_chains =
+        vec![hcm::chain("http", Some(hcm::plain_http()), hcm::http_connection_filter(&manager))];
+    listener.default_filter_chain = Some(unknown(cx));
+    cx.encode(ResourceType::Listener, &name, &listener).into()
+}
+
+/// `IP_PORT`: a service's port at its own addresses: TCP, TLS by SNI, or whatever is found out.
+pub(super) fn tcp_listener(cx: &Cx<'_>, id: &ServiceId, number: u16) -> Value {
+    let Some(service) = cx.service(id) else { return Value::none() };
+    let Some(port) = service.port(number) else { return Value::none() };
+    let mut addresses = cx.addresses(service).into_iter();
+    let Some(first) = addresses.next() else { return Value::none() };
+    let name = cx.name(format!("{first}_{number}"));
+    let mut listener = behind(name.clone(), &first.to_string(), number);
+    listener.additional_addresses = addresses
+        .map(|ip: IpAddr| AdditionalAddress {
+            address: Some(host_address(&ip.to_string(), number)),
+            ..Default::default()
+        })
+        .collect();
+    let to = tcp::destinations(cx, service, number);
+    let plain = hcm::chain("tcp", None, tcp::proxy_filter(&rds::service_cluster(cx, service, number), to));
+    let by_name = tcp::tls_chains(cx, service, number);
+    if !by_name.is_empty() {
+        listener.listener_filters.push(hcm::tls_inspector());
+    }
+    listener.filter_chains = by_name;
+    if port.protocol == Protocol::Detect {
+        if listener.listener_filters.is_empty() {
+            listener.listener_filters.push(hcm::tls_inspector());
+        }
+        listener.listener_filters.push(hcm::http_inspector());
+        let route = RouteName::Service(id.clone(), number);
+        let manager = hcm::connection_manager(
+            Side::Outbound,
+            &format!("outbound_{first}_{number}"),
+            Routes::Named(cx.name(route.text())),
+        );
+        listener.filter_chains.push(hcm::chain(
+            "http",
+            Some(hcm::plain_http()),
+            hcm::http_connection_filter(&manager),
+        ));
+    }
+    listener.default_filter_chain = Some(plain);
+    cx.encode(ResourceType::Listener, &name, &listener).into()
+}
+
+/// Which listeners and routes captured connections of this scope need.
+pub(super) fn captured(cx: &Cx<'_>) -> Vec<super::unit::Unit> {
+    use super::unit::Unit;
+    let mut units = Vec::new();
+    let mut http = std::collections::BTreeSet::new();
+    for (service, imported) in cx.visible().services() {
+        let service: &Arc<_> = service;
+        for port in service.tcp_ports().filter(|port| imported(port.number)) {
+            if port.protocol.is_http() {
+                http.insert(port.number);
+                continue;
+            }
+            units.push(Unit::TcpListener(service.id(), port.number));
+            if port.protocol == Protocol::Detect {
+                units.push(Unit::Route(RouteName::Service(service.id(), port.number)));
+            }
+        }
+    }
+    for port in http {
+        units.push(Unit::HttpListener(port));
+        units.push(Unit::Route(RouteName::Port(port)));
+    }
+    units
+}

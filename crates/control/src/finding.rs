@@ -1,0 +1,40 @@
+//! What compilation says to the authors of resources.
+
+use heddle_resource::ObjectRef;
+
+/// Codes of findings, for documents and filters.
+pub mod code {
+    /// Another object has the same name or host and goes before this one.
+    pub const COLLISION: &str = "HDL0301";
+    /// A field that protects traffic is not built: the traffic is denied.
+    pub const DENIED: &str = "HDL0302";
+    /// A reference leads nowhere.
+    pub const DANGLING: &str = "HDL0303";
+    /// A part that cannot be used as written and is left out.
+    pub const LEFT_OUT: &str = "HDL0304";
+    /// A proxy refused what was compiled from it.
+    pub const REFUSED: &str = "HDL0305";
+}
+
+/// One thing that is worth an author's attention: it belongs into the object's status.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Finding {
+    pub code: &'static str,
+    /// Object and field.
+    pub of: ObjectRef,
+    /// What is the matter, and what to do.
+    pub message: String,
+}
+
+impl Finding {
+    pub fn new(code: &'static str, of: ObjectRef, message: impl Into<String>) -> Self {
+        Self { code, of, message: message.into() }
+    }
+}
+
+/// `HDL0303 VirtualService default/reviews spec.http[0]: ...`
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}: {}", self.code, self.of, self.message)
+    }
+}
