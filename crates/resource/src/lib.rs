@@ -4,6 +4,7 @@
 //! out as an [`Object`]: its metadata, its JSON as the API serves it, and its typed [`Spec`].
 
 mod admit;
+mod analyze;
 
 mod check;
 pub mod core;
