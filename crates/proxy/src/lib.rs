@@ -4,5 +4,9 @@
 
 pub(crate) mod conn;
 pub mod decide;
+
 pub mod http;
 pub mod snapshot;
+
+#[path = "upstream/balance.rs"]
+pub mod balance;

@@ -1,11 +1,11 @@
 //! What [`super::decide`] says.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::Downstream;
-use crate::http::head::{RequestHead, ResponseHead};
+use super::timeout::Timeouts;
 use crate::snapshot::{
     Cluster, CorsPolicy, HttpConnectionManager, Mirror, Name, RetryOn, RetryPolicy, Route, RouteAction,
     RouteConfig, VirtualHost, WeightedCluster,
@@ -13,6 +13,10 @@ use crate::snapshot::{
 
 /// What happens to a request.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives on the stack of one exchange; a box would be an allocation"
+)]
 pub enum Decision<'s> {
     /// It goes to a cluster.
     Forward(Forward<'s>),
@@ -66,6 +70,8 @@ pub struct Forward<'s> {
     pub retry_on: RetryOn,
     /// Most retries, of the policy or of `x-envoy-max-retries`.
     pub max_retries: u32,
+    /// Retriable status codes of `x-envoy-retriable-status-codes`, besides the policy's.
+    pub extra_status_codes: SmallVec<[u16; 2]>,
     /// Bytes of the request body kept for retries and mirrors (`per_request_buffer_limit_bytes`); 0: nothing is kept;
     /// `None`: heddle's default of 64 KiB.
     pub buffer_limit: Option<u64>,
@@ -75,6 +81,7 @@ pub struct Forward<'s> {
     pub upgrade: UpgradeOutcome,
     /// The random bits of the decision: `upstream::balance` derives its rolls from them.
     pub random: u64,
+    pub(super) times: Timeouts,
 }
 
 /// A mirror that was drawn.
@@ -118,7 +125,7 @@ pub struct FaultOutcome<'s> {
     pub max_active: Option<u32>,
 }
 
-/// An abort that was drawn.
+/// An abort that was drawn; answer it by [`super::local_reply`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Abort<'s> {
     /// HTTP status (200 for gRPC).
@@ -134,8 +141,10 @@ pub struct Abort<'s> {
 pub struct Respond<'s> {
     /// Status.
     pub status: u16,
-    /// Body.
-    pub body: std::borrow::Cow<'s, [u8]>,
+    /// Body; a gRPC request gets it as `grpc-message` (see [`Respond::write_head`]).
+    pub body: Cow<'s, [u8]>,
+    /// Type of the body, default `text/plain`.
+    pub content_type: Option<&'s str>,
     /// Headers of the answer itself (`location`, CORS preflight).
     pub headers: SmallVec<[(&'static str, Box<[u8]>); 2]>,
     /// Envoy's response flag (`NR`, `NC`, ...); empty for none.
@@ -146,6 +155,8 @@ pub struct Respond<'s> {
     pub matched: Option<Matched<'s>>,
     /// What the fault filter does first.
     pub fault: Option<FaultOutcome<'s>>,
+    /// The request is gRPC.
+    pub grpc: bool,
 }
 
 /// The route of an answer.
@@ -157,55 +168,4 @@ pub struct Matched<'s> {
     pub virtual_host: &'s VirtualHost,
     /// The route.
     pub route: &'s Route,
-}
-
-impl<'s> Respond<'s> {
-    /// An answer without body.
-    pub fn new(status: u16) -> Respond<'s> {
-        Respond {
-            status,
-            body: std::borrow::Cow::Borrowed(&[]),
-            headers: SmallVec::new(),
-            flag: "",
-            details: "",
-            matched: None,
-            fault: None,
-        }
-    }
-
-    /// Fills the response's head: status, headers, header changes of the route. `content-length` and `date` are the
-    /// exchange's.
-    pub fn write_head(&self, downstream: &Downstream, request: &RequestHead, head: &mut ResponseHead) {
-        let _ = (downstream, request);
-        head.status = self.status;
-        for (name, value) in &self.headers {
-            head.headers.append(name, value);
-        }
-    }
-}
-
-impl Forward<'_> {
-    /// Changes the request as the route says, in Envoy's order: timeout headers, header changes, path and host.
-    /// Once per request, before the first attempt. The endpoint's name for `auto_host_rewrite` is known per attempt:
-    /// [`Forward::host_for`].
-    pub fn edit_request(&self, downstream: &Downstream, head: &mut RequestHead) {
-        let _ = (downstream, head);
-    }
-
-    /// The host header of an attempt when it depends on the endpoint (`auto_host_rewrite`); `None`: as edited.
-    pub fn host_for<'e>(&self, hostname: Option<&'e str>) -> Option<&'e str> {
-        matches!(self.action.host, crate::snapshot::HostRewrite::Auto).then_some(hostname).flatten()
-    }
-
-    /// Changes the response as the route says: CORS, header changes, attempt count.
-    /// `request` is the request as it was sent upstream.
-    pub fn edit_response(
-        &self,
-        downstream: &Downstream,
-        request: &RequestHead,
-        attempts: u32,
-        head: &mut ResponseHead,
-    ) {
-        let _ = (downstream, request, attempts, head);
-    }
 }

@@ -1,17 +1,32 @@
 //! Resources in, generations out.
+//!
+//! A resource that compiles waits until everything it refers to is in force, at most [`WARMING`], and only then replaces its
+//! previous version; resources that wait do not hold up others. Each call costs what it touches.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use heddle_xds::ResourceType;
+use prost::Message;
+use rustc_hash::FxHashMap;
 
-use super::{DnsCluster, EndpointSet, Name, Snapshot};
+use super::compile::judge::{Compiled, Listed, Refusal};
+use super::compile::{cluster, endpoint, listener, route};
+use super::refs::{self, Reference};
+use super::{Cluster, Discovery, DnsCluster, EndpointSet, Listener, Name, RouteConfig, Snapshot};
+
+/// How long a resource waits for what it refers to (DESIGN 6).
+pub const WARMING: Duration = Duration::from_secs(5);
 
 /// Why a resource was refused. The previous version stays in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nack {
-    /// Resource name.
+    /// Its type.
+    pub kind: ResourceType,
+    /// Its name.
     pub name: String,
     /// Field, what was found, what was expected.
     pub reason: String,
@@ -19,17 +34,68 @@ pub struct Nack {
 
 impl fmt::Display for Nack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.reason)
+        write!(f, "{} {}: {}", self.kind, self.name, self.reason)
     }
 }
 
 impl std::error::Error for Nack {}
 
+/// A change of what this configuration asks its server for by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantChange {
+    /// Type: route configurations and endpoint sets.
+    pub kind: ResourceType,
+    /// Name.
+    pub name: Name,
+    /// Asked for, or no longer.
+    pub wanted: bool,
+}
+
+/// An accepted resource as it came.
+#[derive(Clone, Debug)]
+pub struct RawResource {
+    /// The value of the `Any`.
+    pub body: Bytes,
+    /// Fields that are set and have no effect here, `Message.field`.
+    pub listed: Box<[&'static str]>,
+}
+
+/// A compiled resource.
+#[derive(Clone, Debug)]
+enum Compilation {
+    Cluster(Arc<Cluster>),
+    Endpoints(Arc<EndpointSet>),
+    Listener(Arc<Listener>),
+    Routes(Arc<RouteConfig>),
+}
+
+/// A compiled resource that waits for what it refers to.
+#[derive(Debug)]
+struct Waiting {
+    resource: Compilation,
+    references: Vec<Reference>,
+    missing: Vec<Reference>,
+    since: Option<Instant>,
+}
+
+type Id = (ResourceType, Name);
+
 /// Applies resources one at a time and publishes generations. No I/O, no clock.
 #[derive(Debug, Default)]
 pub struct SnapshotBuilder {
     next: Snapshot,
+    changed: bool,
     published: Arc<Snapshot>,
+    raw: FxHashMap<Id, RawResource>,
+    /// What each resource in force refers to.
+    references: FxHashMap<Id, Vec<Reference>>,
+    waiting: BTreeMap<Id, Waiting>,
+    /// Which waiting resources may go on when this appears.
+    waiters: FxHashMap<Reference, Vec<Id>>,
+    /// How many resources refer to a name that is asked for by name.
+    wanted: FxHashMap<Id, usize>,
+    wants: Vec<WantChange>,
+    dns: BTreeMap<Name, Arc<DnsCluster>>,
 }
 
 impl SnapshotBuilder {
@@ -40,44 +106,269 @@ impl SnapshotBuilder {
 
     /// Adds or replaces a resource: `body` is the value of the `Any`.
     pub fn apply(&mut self, kind: ResourceType, name: &str, body: &[u8]) -> Result<(), Nack> {
-        let _ = (kind, name, body);
+        let name = Name::new(name);
+        let id = (kind, name.clone());
+        if self.raw.get(&id).is_some_and(|raw| raw.body == body) {
+            return Ok(());
+        }
+        let mut listed = Listed::new();
+        let refuse = |refusal: Refusal| Nack { kind, name: name.to_string(), reason: refusal.to_string() };
+        let resource = self.compile(&id, body, &mut listed).map_err(refuse)?;
+        let raw = RawResource { body: Bytes::copy_from_slice(body), listed: listed.into_iter().collect() };
+        self.raw.insert(id.clone(), raw);
+        self.accept(id, resource);
         Ok(())
+    }
+
+    fn compile(&self, (kind, name): &Id, body: &[u8], listed: &mut Listed) -> Compiled<Compilation> {
+        let undecodable = |error: prost::DecodeError| Refusal::new("", format!("does not decode: {error}"));
+        let named = |inner: &str| {
+            if inner == name.as_str() || (inner.is_empty() && *kind == ResourceType::Listener) {
+                return Ok(());
+            }
+            Err(Refusal::new("name", format!("{inner:?} is not the resource's name")))
+        };
+        match kind {
+            ResourceType::Cluster => {
+                let value = Message::decode(body).map_err(undecodable)?;
+                let cluster = cluster::compile(&value, listed)?;
+                named(cluster.name.as_str())?;
+                Ok(Compilation::Cluster(Arc::new(cluster)))
+            }
+            ResourceType::Endpoint => {
+                let value = envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment::decode(body)
+                    .map_err(undecodable)?;
+                named(&value.cluster_name)?;
+                Ok(Compilation::Endpoints(Arc::new(endpoint::endpoint_set(&value, listed)?)))
+            }
+            ResourceType::Listener => {
+                let value = Message::decode(body).map_err(undecodable)?;
+                let mut listener = listener::compile(&value, listed)?;
+                named(listener.name.as_str())?;
+                listener.name = name.clone();
+                Ok(Compilation::Listener(Arc::new(listener)))
+            }
+            ResourceType::Route => {
+                let previous = match self.waiting.get(&(*kind, name.clone())).map(|waiting| &waiting.resource)
+                {
+                    Some(Compilation::Routes(config)) => Some(config),
+                    _ => self.next.routes.get(name),
+                };
+                let config = route::compile_bytes(body, previous.map(|config| &**config), listed)?;
+                named(config.name.as_str())?;
+                Ok(Compilation::Routes(Arc::new(config)))
+            }
+            ResourceType::Secret | ResourceType::VirtualHost | ResourceType::NameTable => {
+                Err(Refusal::new("", "resources of this type are not part of the snapshot"))
+            }
+        }
+    }
+
+    fn accept(&mut self, id: Id, resource: Compilation) {
+        let references = match &resource {
+            Compilation::Cluster(cluster) => refs::of_cluster(cluster),
+            Compilation::Endpoints(_) => Vec::new(),
+            Compilation::Listener(listener) => refs::of_listener(listener),
+            Compilation::Routes(config) => refs::of_routes(config),
+        };
+        if let Compilation::Cluster(cluster) = &resource {
+            match &cluster.discovery {
+                Discovery::Dns(dns) => drop(self.dns.insert(id.1.clone(), dns.clone())),
+                _ => self.forget_dns(&id.1),
+            }
+        }
+        for reference in &references {
+            self.want(reference, true);
+        }
+        let missing: Vec<Reference> = references.iter().filter(|r| !self.is_there(r)).cloned().collect();
+        let before = self.waiting.remove(&id);
+        let since = before.as_ref().and_then(|waiting| waiting.since);
+        if missing.is_empty() {
+            self.put(id, resource, references);
+            return self.release(before.map(|waiting| waiting.references));
+        }
+        for reference in &missing {
+            let waiters = self.waiters.entry(reference.clone()).or_default();
+            if !waiters.contains(&id) {
+                waiters.push(id.clone());
+            }
+        }
+        self.waiting.insert(id, Waiting { resource, references, missing, since });
+        self.release(before.map(|waiting| waiting.references));
+    }
+
+    /// What a version referred to that is no longer in use.
+    fn release(&mut self, references: Option<Vec<Reference>>) {
+        for reference in references.unwrap_or_default() {
+            self.want(&reference, false);
+        }
+    }
+
+    fn is_there(&self, reference: &Reference) -> bool {
+        match reference {
+            Reference::Resource(ResourceType::Cluster, name) => self.next.clusters.contains_key(name),
+            Reference::Resource(ResourceType::Endpoint, name) => self.next.endpoints.contains_key(name),
+            Reference::Resource(ResourceType::Route, name) => self.next.routes.contains_key(name),
+            Reference::Resource(..) => true,
+            Reference::Resolved(name) => self.next.resolved.contains_key(name),
+        }
+    }
+
+    /// Puts a resource in force and lets those go on that waited for it alone.
+    fn put(&mut self, id: Id, resource: Compilation, references: Vec<Reference>) {
+        let (_, name) = &id;
+        match resource {
+            Compilation::Cluster(cluster) => drop(self.next.clusters.insert(name.clone(), cluster)),
+            Compilation::Endpoints(set) => drop(self.next.endpoints.insert(name.clone(), set)),
+            Compilation::Listener(listener) => drop(self.next.listeners.insert(name.clone(), listener)),
+            Compilation::Routes(config) => drop(self.next.routes.insert(name.clone(), config)),
+        }
+        self.changed = true;
+        let before = self.references.insert(id.clone(), references);
+        self.appeared(&Reference::Resource(id.0, id.1));
+        self.release(before);
+    }
+
+    fn appeared(&mut self, reference: &Reference) {
+        for id in self.waiters.remove(reference).unwrap_or_default() {
+            let Some(waiting) = self.waiting.get_mut(&id) else { continue };
+            waiting.missing.retain(|missing| missing != reference);
+            if waiting.missing.is_empty()
+                && let Some(waiting) = self.waiting.remove(&id)
+            {
+                self.put(id, waiting.resource, waiting.references);
+            }
+        }
+    }
+
+    /// Counts who asks for a name; endpoint sets and routes that nobody asks for any more are dropped.
+    fn want(&mut self, reference: &Reference, wanted: bool) {
+        let Reference::Resource(kind @ (ResourceType::Endpoint | ResourceType::Route), name) = reference
+        else {
+            return;
+        };
+        let id = (*kind, name.clone());
+        let count = self.wanted.entry(id.clone()).or_default();
+        *count = if wanted { *count + 1 } else { count.saturating_sub(1) };
+        let (count, change) = (*count, WantChange { kind: *kind, name: name.clone(), wanted });
+        if wanted && count == 1 {
+            self.wants.push(change);
+        } else if !wanted && count == 0 {
+            self.wanted.remove(&id);
+            self.wants.push(change);
+            self.remove(*kind, name.as_str());
+        }
     }
 
     /// Removes a resource; removing one that is not there is no error.
     pub fn remove(&mut self, kind: ResourceType, name: &str) {
-        let _ = (kind, name);
+        let id = (kind, Name::new(name));
+        self.raw.remove(&id);
+        let waiting = self.waiting.remove(&id).map(|waiting| waiting.references);
+        let name = &id.1;
+        self.changed |= match kind {
+            ResourceType::Cluster => self.next.clusters.remove(name).is_some(),
+            ResourceType::Endpoint => self.next.endpoints.remove(name).is_some(),
+            ResourceType::Listener => self.next.listeners.remove(name).is_some(),
+            ResourceType::Route => self.next.routes.remove(name).is_some(),
+            ResourceType::Secret | ResourceType::VirtualHost | ResourceType::NameTable => false,
+        };
+        if kind == ResourceType::Cluster {
+            self.forget_dns(name);
+        }
+        let references = self.references.remove(&id);
+        self.release(references);
+        self.release(waiting);
     }
 
-    /// Says what DNS answered for a cluster.
+    fn forget_dns(&mut self, cluster: &Name) {
+        if self.dns.remove(cluster).is_some() {
+            self.changed |= self.next.resolved.remove(cluster).is_some();
+        }
+    }
+
+    /// Says what DNS answered for a cluster of [`SnapshotBuilder::dns_clusters`].
     pub fn set_resolved(&mut self, cluster: &Name, set: EndpointSet) {
+        if !self.dns.contains_key(cluster) {
+            return;
+        }
         self.next.resolved.insert(cluster.clone(), Arc::new(set));
+        self.changed = true;
+        self.appeared(&Reference::Resolved(cluster.clone()));
     }
 
-    /// Clusters whose names are to be resolved.
-    pub fn dns_clusters(&self) -> Vec<(Name, Arc<DnsCluster>)> {
-        Vec::new()
+    /// Clusters whose names are to be resolved, those that wait for it too.
+    pub fn dns_clusters(&self) -> impl Iterator<Item = (&Name, &Arc<DnsCluster>)> {
+        self.dns.iter()
     }
 
-    /// What this configuration asks its server for by name: route configurations and endpoint sets.
+    /// Names that this configuration asks its server for: route configurations and endpoint sets.
     pub fn wanted(&self, kind: ResourceType) -> Vec<Name> {
-        let _ = kind;
-        Vec::new()
+        let mut names: Vec<Name> =
+            self.wanted.keys().filter(|(of, _)| *of == kind).map(|(_, name)| name.clone()).collect();
+        names.sort();
+        names
     }
 
-    /// The next generation, if something changed and what it refers to is present or has been waited for for 5 s.
+    /// How [`SnapshotBuilder::wanted`] changed since the last call.
+    pub fn take_want_changes(&mut self) -> Vec<WantChange> {
+        std::mem::take(&mut self.wants)
+    }
+
+    /// The next generation, if something changed that does not wait.
     pub fn publish(&mut self, now: Instant) -> Option<Arc<Snapshot>> {
-        let _ = now;
-        None
+        let mut overdue = Vec::new();
+        for (id, waiting) in &mut self.waiting {
+            if now.saturating_duration_since(*waiting.since.get_or_insert(now)) >= WARMING {
+                overdue.push(id.clone());
+            }
+        }
+        for id in overdue {
+            if let Some(waiting) = self.waiting.remove(&id) {
+                self.put(id, waiting.resource, waiting.references);
+            }
+        }
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        self.next.generation += 1;
+        self.published = Arc::new(self.next.clone());
+        Some(self.published.clone())
     }
 
     /// When [`SnapshotBuilder::publish`] is worth calling again without a new resource.
     pub fn deadline(&self) -> Option<Instant> {
-        None
+        self.waiting.values().filter_map(|waiting| Some(waiting.since? + WARMING)).min()
+    }
+
+    /// Resources that wait, and what for.
+    pub fn waiting(&self) -> impl Iterator<Item = (ResourceType, &Name, String)> {
+        self.waiting.iter().map(|((kind, name), waiting)| {
+            let missing: Vec<String> = waiting.missing.iter().map(Reference::to_string).collect();
+            (*kind, name, missing.join(", "))
+        })
     }
 
     /// The last published generation.
     pub fn current(&self) -> &Arc<Snapshot> {
         &self.published
     }
+
+    /// Every accepted resource as it came, in no order.
+    pub fn resources(&self) -> impl Iterator<Item = (ResourceType, &Name, &RawResource)> {
+        self.raw.iter().map(|((kind, name), raw)| (*kind, name, raw))
+    }
 }
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reference::Resource(kind, name) => write!(f, "{kind} {name}"),
+            Reference::Resolved(name) => write!(f, "DNS of cluster {name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "builder_test.rs"]
+mod builder_test;

@@ -1,9 +1,12 @@
 //! Endpoint sets: where a cluster's requests can go.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Name;
+use super::{DnsCluster, Name};
+
+static NEXT_SET: AtomicU64 = AtomicU64::new(1);
 
 /// An immutable set of endpoints, ordered as received (`ClusterLoadAssignment`).
 #[derive(Clone, Debug, Default)]
@@ -16,6 +19,8 @@ pub struct EndpointSet {
     pub localities: Box<[Locality]>,
     /// Priorities from 0 up, without gaps.
     pub priorities: Box<[Priority]>,
+    /// All endpoints have the same weight.
+    pub uniform: bool,
     /// `policy.overprovisioning_factor` in percent, default 140.
     pub overprovisioning: u32,
     /// Sum of `policy.drop_overloads` in parts per million, default 0.
@@ -117,4 +122,96 @@ pub struct Workload {
     pub version: Box<str>,
     /// Labels.
     pub labels: Vec<(Box<str>, Box<str>)>,
+}
+
+impl EndpointSet {
+    /// A set from its endpoints (each pointing into `localities`), the overprovisioning factor in percent (Envoy's default
+    /// is 140), and the share of requests to drop in parts per million.
+    pub fn new(
+        endpoints: Vec<Endpoint>,
+        localities: Vec<Locality>,
+        overprovisioning: u32,
+        drop_per_million: u32,
+    ) -> EndpointSet {
+        let count = endpoints.iter().map(|endpoint| endpoint.priority + 1).max().unwrap_or(0);
+        let priorities = (0..count).map(|priority| Priority::of(priority, &endpoints, &localities)).collect();
+        let uniform = endpoints.windows(2).all(|pair| pair[0].weight == pair[1].weight);
+        EndpointSet {
+            uniform,
+            id: NEXT_SET.fetch_add(1, Ordering::Relaxed),
+            endpoints: endpoints.into(),
+            localities: localities.into(),
+            priorities,
+            overprovisioning,
+            drop_per_million,
+        }
+    }
+}
+
+impl Priority {
+    fn of(priority: u32, endpoints: &[Endpoint], localities: &[Locality]) -> Priority {
+        let having = |health: Health, locality: Option<u32>| -> Box<[u32]> {
+            (0u32..)
+                .zip(endpoints)
+                .filter(|(_, e)| e.priority == priority && e.health == health)
+                .filter(|(_, e)| locality.is_none_or(|wanted| e.locality == wanted))
+                .map(|(index, _)| index)
+                .collect()
+        };
+        let shares =
+            (0u32..).zip(localities).filter(|(_, here)| here.priority == priority && here.weight > 0);
+        let share = |(locality, here): (u32, &Locality)| {
+            let counted = |e: &&Endpoint| e.locality == locality && e.health != Health::Draining;
+            LocalityShare {
+                locality,
+                weight: here.weight,
+                healthy: having(Health::Healthy, Some(locality)),
+                degraded: having(Health::Degraded, Some(locality)),
+                total: endpoints.iter().filter(counted).count() as u32,
+            }
+        };
+        let mut out = Priority {
+            healthy: having(Health::Healthy, None),
+            degraded: having(Health::Degraded, None),
+            unhealthy: having(Health::Unhealthy, None),
+            draining: having(Health::Draining, None),
+            localities: shares.map(share).collect(),
+            total: 0,
+        };
+        out.total = (out.healthy.len() + out.degraded.len() + out.unhealthy.len()) as u32;
+        out
+    }
+}
+
+impl DnsCluster {
+    /// The endpoints for what DNS answered: `answers` gives the addresses of a name, in the order to keep. A name that is an
+    /// address stands for itself.
+    pub fn endpoints(&self, answers: impl Fn(&str) -> Vec<IpAddr>) -> EndpointSet {
+        let (mut endpoints, mut localities): (Vec<Endpoint>, Vec<Locality>) = (Vec::new(), Vec::new());
+        for host in &self.hosts {
+            let locality = match localities.iter().position(|known| *known == host.locality) {
+                Some(at) => at,
+                None => {
+                    localities.push(host.locality.clone());
+                    localities.len() - 1
+                }
+            };
+            let found = host.name.parse().map_or_else(|_| answers(&host.name), |ip| vec![ip]);
+            let most = if self.logical { 1 } else { found.len() };
+            for ip in found.into_iter().take(most) {
+                let address = SocketAddr::new(ip, host.port);
+                endpoints.push(Endpoint {
+                    id: Name::new(&address.to_string()),
+                    address,
+                    hostname: Some(host.hostname.clone().unwrap_or_else(|| host.name.clone())),
+                    weight: host.weight,
+                    health: Health::Healthy,
+                    locality: locality as u32,
+                    priority: host.priority,
+                    workload: None,
+                });
+            }
+        }
+        EndpointSet::new(endpoints, localities, 140, 0)
+    }
 }

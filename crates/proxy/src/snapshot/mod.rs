@@ -5,16 +5,20 @@
 
 mod builder;
 mod cluster;
+mod compile;
+pub mod disk;
 mod endpoint;
 mod http;
 mod listener;
 mod name;
+mod refs;
 mod route;
 
 use std::sync::Arc;
 
-pub use self::builder::{Nack, SnapshotBuilder};
+pub use self::builder::{Nack, RawResource, SnapshotBuilder, WARMING, WantChange};
 pub use self::cluster::*;
+pub use self::compile::{Effect, Rule, rules};
 pub use self::endpoint::*;
 pub use self::http::*;
 pub use self::listener::*;

@@ -24,8 +24,6 @@ pub struct RouteConfig {
     pub domains: Domains,
     /// Header changes for every request of this configuration.
     pub edits: HeaderEdits,
-    /// `internal_only_headers`, lowercased.
-    pub internal_only_headers: Box<[Box<str>]>,
     /// `most_specific_header_mutations_wins`: apply configuration first and route last.
     pub most_specific_wins: bool,
     /// `request_mirror_policies`.
@@ -65,14 +63,12 @@ pub struct VirtualHost {
     pub attempt_count: bool,
     /// `include_attempt_count_in_response`.
     pub attempt_count_in_response: bool,
-    /// `include_is_timeout_retry_header`.
-    pub timeout_retry_header: bool,
     /// `per_request_buffer_limit_bytes`.
     pub buffer_limit: Option<u64>,
     /// Filter settings.
     pub filters: FilterOverrides,
     /// Hash of the resource this was compiled from: an unchanged one is shared with the next generation.
-    pub content: u64,
+    pub content: u128,
     /// Where it came from.
     pub provenance: Option<Provenance>,
 }
@@ -155,8 +151,10 @@ pub struct RouteAction {
     pub timeout: Option<Duration>,
     /// `idle_timeout`; `None` leaves the connection manager's.
     pub idle_timeout: Option<IdleTimeout>,
-    /// `max_stream_duration`.
-    pub max_stream: MaxStream,
+    /// `max_stream_duration`; when present, `timeout` does not count (as in Envoy).
+    pub max_stream: Option<MaxStream>,
+    /// `max_grpc_timeout` (zero: no cap) and `grpc_timeout_offset`, for gRPC requests instead of `timeout`.
+    pub grpc_timeout: Option<(Duration, Option<Duration>)>,
     /// Retry policy.
     pub retry: Option<Arc<RetryPolicy>>,
     /// Mirrors.
@@ -233,6 +231,15 @@ pub enum WeightedName {
     Header(Box<str>),
 }
 
+impl std::fmt::Display for WeightedName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            WeightedName::Name(name) => name.fmt(f),
+            WeightedName::Header(header) => write!(f, "as header {header} says"),
+        }
+    }
+}
+
 /// Path change of a forwarding route.
 #[derive(Debug, Default)]
 pub enum PathRewrite {
@@ -270,9 +277,9 @@ pub enum HostRewrite {
 pub struct MaxStream {
     /// `max_stream_duration`.
     pub max: Option<Duration>,
-    /// `grpc_timeout_header_max` (or `max_grpc_timeout`): `grpc-timeout` counts, at most this much.
+    /// `grpc_timeout_header_max`: `grpc-timeout` counts, at most this much.
     pub grpc_max: Option<Duration>,
-    /// `grpc_timeout_header_offset` (or `grpc_timeout_offset`): taken off `grpc-timeout`.
+    /// `grpc_timeout_header_offset`: taken off `grpc-timeout`.
     pub grpc_offset: Option<Duration>,
 }
 

@@ -1,0 +1,330 @@
+//! Regular expressions with RE2's syntax and full-match meaning, compiled once and run without a lock.
+//!
+//! Small ones become a dense DFA, which needs no scratch space. Others keep their scratch space per thread.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use regex_automata::dfa::Automaton;
+use regex_automata::dfa::dense;
+use regex_automata::util::iter::Searcher;
+use regex_automata::util::syntax;
+use regex_automata::{Anchored, Input, MatchKind, meta};
+use rustc_hash::FxHashMap;
+
+/// Largest dense DFA, bytes; bigger ones run on the meta engine.
+const DENSE_LIMIT: usize = 64 << 10;
+/// Largest compiled program, bytes: a pattern beyond it is refused.
+const PROGRAM_LIMIT: usize = 1 << 20;
+/// Longest pattern, bytes.
+const PATTERN_LIMIT: usize = 16 << 10;
+/// Scratch spaces kept per thread.
+const SCRATCH_LIMIT: usize = 256;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+thread_local! {
+    static SCRATCH: RefCell<FxHashMap<u64, meta::Cache>> = RefCell::new(FxHashMap::default());
+}
+
+/// A pattern that has to match the whole text.
+#[derive(Clone)]
+pub struct Pattern {
+    text: Box<str>,
+    engine: Engine,
+}
+
+#[derive(Clone)]
+enum Engine {
+    Dense(Box<dense::DFA<Vec<u32>>>),
+    Meta(Program),
+}
+
+#[derive(Clone)]
+struct Program {
+    id: u64,
+    regex: meta::Regex,
+}
+
+impl std::fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pattern({:?})", self.text)
+    }
+}
+
+impl Pattern {
+    /// Compiles a pattern of RE2's syntax.
+    pub fn new(text: &str) -> Result<Pattern, String> {
+        let translated = translate(text)?;
+        let whole = format!(r"\A(?:{translated})\z");
+        let engine = match dense(&whole) {
+            Some(dfa) => Engine::Dense(Box::new(dfa)),
+            None => Engine::Meta(program(&whole, text)?),
+        };
+        Ok(Pattern { text: text.into(), engine })
+    }
+
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The whole of `text` matches.
+    pub fn is_match(&self, text: &[u8]) -> bool {
+        let input = Input::new(text).anchored(Anchored::Yes);
+        match &self.engine {
+            Engine::Dense(dfa) => matches!(dfa.try_search_fwd(&input), Ok(Some(_))),
+            Engine::Meta(program) => {
+                program.with_scratch(|regex, scratch| regex.search_half_with(scratch, &input).is_some())
+            }
+        }
+    }
+}
+
+impl Program {
+    fn with_scratch<T>(&self, run: impl FnOnce(&meta::Regex, &mut meta::Cache) -> T) -> T {
+        SCRATCH.with_borrow_mut(|all| {
+            if all.len() >= SCRATCH_LIMIT && !all.contains_key(&self.id) {
+                all.clear();
+            }
+            run(&self.regex, all.entry(self.id).or_insert_with(|| self.regex.create_cache()))
+        })
+    }
+}
+
+fn dense(pattern: &str) -> Option<dense::DFA<Vec<u32>>> {
+    dense::Builder::new()
+        .configure(
+            dense::Config::new()
+                .match_kind(MatchKind::LeftmostFirst)
+                .start_kind(regex_automata::dfa::StartKind::Anchored)
+                .dfa_size_limit(Some(DENSE_LIMIT))
+                .determinize_size_limit(Some(DENSE_LIMIT * 4)),
+        )
+        .syntax(syntax::Config::new().utf8(false))
+        .thompson(
+            regex_automata::nfa::thompson::Config::new().utf8(false).nfa_size_limit(Some(PROGRAM_LIMIT)),
+        )
+        .build(pattern)
+        .ok()
+}
+
+fn program(pattern: &str, shown: &str) -> Result<Program, String> {
+    let regex = meta::Builder::new()
+        .configure(
+            meta::Config::new()
+                .utf8_empty(false)
+                .nfa_size_limit(Some(PROGRAM_LIMIT))
+                .hybrid_cache_capacity(1 << 18),
+        )
+        .syntax(syntax::Config::new().utf8(false))
+        .build(pattern)
+        .map_err(|error| match error.syntax_error() {
+            Some(syntax) => format!("regex {shown:?}: {}", last_line(&syntax.to_string())),
+            None => format!("regex {shown:?}: {error}"),
+        })?;
+    Ok(Program { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), regex })
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().last().unwrap_or(text).trim_start_matches("error: ")
+}
+
+/// `regex_rewrite`: every match of a pattern is replaced.
+#[derive(Clone)]
+pub struct RegexRewrite {
+    program: Program,
+    text: Box<str>,
+    parts: Box<[Part]>,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Text(Box<[u8]>),
+    Group(usize),
+}
+
+impl std::fmt::Debug for RegexRewrite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RegexRewrite({:?})", self.text)
+    }
+}
+
+impl RegexRewrite {
+    /// A pattern, and a substitution in which `\1` is the first group and `\\` a backslash.
+    pub fn new(pattern: &str, substitution: &str) -> Result<RegexRewrite, String> {
+        let program = program(&translate(pattern)?, pattern)?;
+        let groups = program.regex.captures_len();
+        let parts = substitution_parts(substitution, groups)?;
+        Ok(RegexRewrite { program, text: pattern.into(), parts })
+    }
+
+    /// The text with every match replaced.
+    pub fn replace_all(&self, text: &[u8]) -> Vec<u8> {
+        self.program.with_scratch(|regex, scratch| {
+            let mut out = Vec::with_capacity(text.len());
+            let mut captures = regex.create_captures();
+            let mut searcher = Searcher::new(Input::new(text));
+            let mut copied = 0;
+            while let Some(found) = searcher.advance(|input| {
+                regex.search_captures_with(scratch, input, &mut captures);
+                Ok(captures.get_match())
+            }) {
+                out.extend_from_slice(&text[copied..found.start()]);
+                for part in &self.parts {
+                    match part {
+                        Part::Text(literal) => out.extend_from_slice(literal),
+                        Part::Group(group) => {
+                            if let Some(span) = captures.get_group(*group) {
+                                out.extend_from_slice(&text[span.range()]);
+                            }
+                        }
+                    }
+                }
+                copied = found.end();
+            }
+            out.extend_from_slice(&text[copied..]);
+            out
+        })
+    }
+}
+
+fn substitution_parts(text: &str, groups: usize) -> Result<Box<[Part]>, String> {
+    let mut parts = Vec::new();
+    let mut literal = Vec::new();
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'\\' {
+            literal.push(byte);
+            continue;
+        }
+        match bytes.next() {
+            Some(b'\\') => literal.push(b'\\'),
+            Some(digit @ b'0'..=b'9') => {
+                let group = usize::from(digit - b'0');
+                if group >= groups {
+                    return Err(format!(
+                        "substitution {text:?}: group {group}, but the pattern has {}",
+                        groups - 1
+                    ));
+                }
+                if !literal.is_empty() {
+                    parts.push(Part::Text(std::mem::take(&mut literal).into()));
+                }
+                parts.push(Part::Group(group));
+            }
+            _ => {
+                return Err(format!(
+                    "substitution {text:?}: a backslash stands before a digit or a backslash"
+                ));
+            }
+        }
+    }
+    if !literal.is_empty() {
+        parts.push(Part::Text(literal.into()));
+    }
+    Ok(parts.into())
+}
+
+/// Rewrites what RE2 and Rust's syntax understand differently: `\d`, `\w`, `\s`, `\b` are ASCII, `\Q...\E` is literal, and
+/// `[`, `&&`, `--`, `~~` have no meaning of their own inside a class.
+fn translate(text: &str) -> Result<String, String> {
+    if text.len() > PATTERN_LIMIT {
+        return Err(format!("regex of {} bytes: at most {PATTERN_LIMIT} are accepted", text.len()));
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    let mut chars = text.chars().peekable();
+    let mut class: Option<usize> = None;
+    while let Some(c) = chars.next() {
+        match (c, class) {
+            ('\\', _) => {
+                let Some(next) = chars.next() else {
+                    return Err(format!("regex {text:?}: trailing backslash"));
+                };
+                if next == 'Q' && class.is_none() {
+                    literal_run(&mut chars, &mut out);
+                } else {
+                    out.push_str(&escape(next, class.is_some()));
+                }
+                class = class.map(|seen| seen + 1);
+            }
+            ('[', None) => {
+                out.push('[');
+                if chars.peek() == Some(&'^') {
+                    chars.next();
+                    out.push('^');
+                }
+                class = Some(0);
+            }
+            ('[', Some(seen)) => {
+                out.push_str(if chars.peek() == Some(&':') { "[" } else { r"\[" });
+                if chars.peek() == Some(&':') {
+                    for inner in chars.by_ref() {
+                        out.push(inner);
+                        if inner == ']' {
+                            break;
+                        }
+                    }
+                }
+                class = Some(seen + 1);
+            }
+            (']', Some(0)) => {
+                out.push_str(r"\]");
+                class = Some(1);
+            }
+            (']', Some(_)) => {
+                out.push(']');
+                class = None;
+            }
+            ('&' | '~', Some(seen)) => {
+                out.push('\\');
+                out.push(c);
+                class = Some(seen + 1);
+            }
+            ('-', Some(seen)) => {
+                out.push_str(if chars.peek() == Some(&'-') { r"\-" } else { "-" });
+                class = Some(seen + 1);
+            }
+            (_, seen) => {
+                out.push(c);
+                class = seen.map(|seen| seen + 1);
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn literal_run(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, out: &mut String) {
+    while let Some(c) = chars.next() {
+        if c == '\\' && chars.peek() == Some(&'E') {
+            chars.next();
+            return;
+        }
+        if c.is_ascii_punctuation() {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+}
+
+fn escape(c: char, in_class: bool) -> String {
+    match (c, in_class) {
+        ('d', false) => "[0-9]".into(),
+        ('d', true) => "0-9".into(),
+        ('D', _) => "[^0-9]".into(),
+        ('w', false) => "[0-9A-Za-z_]".into(),
+        ('w', true) => "0-9A-Za-z_".into(),
+        ('W', _) => "[^0-9A-Za-z_]".into(),
+        ('s', false) => r"[\t\n\x0c\r ]".into(),
+        ('s', true) => r"\t\n\x0c\r ".into(),
+        ('S', _) => r"[^\t\n\x0c\r ]".into(),
+        ('b', false) => r"(?-u:\b)".into(),
+        ('B', false) => r"(?-u:\B)".into(),
+        ('<' | '>', _) => c.to_string(),
+        _ => format!("\\{c}"),
+    }
+}
+
+#[cfg(test)]
+#[path = "pattern_test.rs"]
+mod pattern_test;

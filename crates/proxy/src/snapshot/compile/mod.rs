@@ -1,0 +1,50 @@
+//! xDS messages to compiled configuration: pure, one file per part of the API.
+
+#![allow(deprecated, reason = "deprecated xDS fields are judged like every other")]
+
+pub(crate) mod action;
+pub(crate) mod cluster;
+pub(crate) mod endpoint;
+pub(crate) mod filter;
+pub(crate) mod http;
+pub(crate) mod judge;
+pub(crate) mod listener;
+pub(crate) mod route;
+mod value;
+
+pub use self::judge::{Effect, Rule};
+
+/// What becomes of every field of every message that heddle reads: the table behind the documents.
+pub fn rules() -> impl Iterator<Item = &'static Rule> {
+    [
+        listener::listener::RULES,
+        listener::chain::RULES,
+        listener::chain_match::RULES,
+        listener::tcp_proxy::RULES,
+        http::manager::RULES,
+        http::router::RULES,
+        filter::cors_policy::RULES,
+        filter::http_fault::RULES,
+        route::config::RULES,
+        route::virtual_host::RULES,
+        route::route::RULES,
+        route::route_match::RULES,
+        action::forward::RULES,
+        action::weighted::RULES,
+        action::mirror::RULES,
+        action::retry::RULES,
+        action::redirects::RULES,
+        action::direct::RULES,
+        cluster::cluster::RULES,
+        cluster::common_lb::RULES,
+        cluster::outlier::RULES,
+        cluster::protocols::RULES,
+        endpoint::assignment::RULES,
+        endpoint::policy::RULES,
+        endpoint::locality::RULES,
+        endpoint::lb_endpoint::RULES,
+        endpoint::endpoint::RULES,
+    ]
+    .into_iter()
+    .flatten()
+}
