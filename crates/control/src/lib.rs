@@ -1,11 +1,16 @@
 //! Resources and registries in, xDS per node out: feed, world, scope, compile, push, status.
 
 pub mod compile;
+mod control;
+mod feed;
 pub mod finding;
+mod push;
 mod scope;
 pub mod world;
 
 pub use compile::{Compiled, Compiler, compile};
+pub use control::{Control, ControlConfig};
 pub use finding::Finding;
+pub use push::{Convergence, NodeStatus, Quiet, Refused};
 pub use scope::{GatewayFamily, GatewayRef, Identity, Inbound, Interception, Outbound, Role, Scope};
 pub use world::{Change, Dirty, MeshConfig, World};

@@ -123,7 +123,7 @@ fn one_route(
 ) -> bool {
     let context = action::Context { cx, route, namespace, place, of };
     if route.matches.is_empty() {
-        drafts.push(context.draft(matching::everything(), None));
+        drafts.push(context.draft(everything(), None));
         return true;
     }
     for matched in &route.matches {
@@ -167,7 +167,7 @@ pub(crate) fn default_route(cx: &Cx<'_>, service: &Service, port: u16) -> RouteD
     RouteDraft {
         route: Route {
             name: "default".to_owned(),
-            r#match: Some(matching::everything()),
+            r#match: Some(everything()),
             action: Some(action),
             ..Default::default()
         },
