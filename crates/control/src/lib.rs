@@ -6,6 +6,7 @@ mod feed;
 pub mod finding;
 mod push;
 mod scope;
+pub mod status;
 pub mod world;
 
 pub use compile::{Compiled, Compiler, compile};

@@ -10,6 +10,7 @@ use rustc_hash::FxHashSet;
 use super::{
     cache::{Cache, VariantId},
     canonical,
+    gateway_api::model::Route,
     unit::{Unit, Value},
     visible::{Policy, Visible},
 };
@@ -17,8 +18,8 @@ use crate::{
     finding::Finding,
     scope::{Attribute, Scope},
     world::{
-        DestinationRuleEntry, Endpoint, Fact, GatewayEntry, MeshConfig, Service, ServiceId, SidecarEntry,
-        VirtualServiceEntry, World,
+        DestinationRuleEntry, Endpoint, Fact, GatewayEntry, MeshConfig, ParentId, Service, ServiceId,
+        SidecarEntry, VirtualServiceEntry, World,
     },
 };
 
@@ -212,6 +213,10 @@ impl<'a> Cx<'a> {
 
     pub(crate) fn gateways(&self) -> &'a [Arc<GatewayEntry>] {
         self.read(Fact::Gateways).gateways()
+    }
+
+    pub(crate) fn routes_of(&self, parent: &ParentId) -> &'a [Arc<Route>] {
+        self.read(Fact::RoutesOf(parent.clone())).routes_of(parent)
     }
 
     pub(crate) fn object(&self, key: &Key) -> Option<&'a Arc<Object>> {

@@ -18,7 +18,7 @@ use super::{
     build::{any, uint},
     cluster::BLACK_HOLE,
     cx::Cx,
-    rds,
+    gateway_api, rds,
     route::{self, Place},
 };
 use crate::{
@@ -32,6 +32,9 @@ pub(crate) type Weighted = Vec<(String, u32)>;
 /// Where a TCP connection to a service's port goes: by the first `tcp` route of the rule that decides
 /// whose match holds, else to the service.
 pub(crate) fn destinations(cx: &Cx<'_>, service: &Arc<Service>, port: u16) -> Weighted {
+    if let Some(found) = gateway_api::mesh_destinations(cx, service, port) {
+        return found;
+    }
     if let Some(entry) = rds::deciding(cx, &service.host).filter(|entry| !entry.spec.tcp.is_empty())
         && let Some(found) = rule(cx, entry, Place { port, gateways: &rds::mesh() })
     {

@@ -85,6 +85,8 @@ pub(crate) enum Value {
     /// Encoded virtual hosts, to be assembled into route configurations.
     VirtualHosts(Arc<[Vec<u8>]>),
     Resources(Arc<Resources>),
+    /// The judgement on a Gateway.
+    Attachment(Arc<gateway_api::Attachment>),
 }
 
 /// Resources for a client, and further units that belong with them.

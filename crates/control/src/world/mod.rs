@@ -6,6 +6,7 @@
 mod address;
 mod convert;
 pub(crate) mod host;
+mod parents;
 mod protocol;
 mod registry;
 mod rules;
@@ -18,11 +19,16 @@ use imbl::{HashMap, OrdMap};
 use rustc_hash::FxHashSet;
 
 pub use host::ExportTo;
+pub use parents::ParentId;
 pub use protocol::Protocol;
 pub use rules::{DestinationRuleEntry, GatewayEntry, SidecarEntry, VirtualServiceEntry};
 pub use service::{Endpoint, Health, Port, Resolution, Service, ServiceId, Target, Workload};
 
-use crate::finding::{Finding, code};
+use crate::{
+    compile::gateway_api::model::Route,
+    finding::{Finding, code},
+};
+use parents::Parents;
 use registry::Registry;
 use rules::Rules;
 
@@ -74,6 +80,8 @@ pub enum Fact {
     Sidecars(Arc<str>),
     /// The Istio Gateways.
     Gateways,
+    /// The Gateway API routes that refer to an object as their parent.
+    RoutesOf(ParentId),
     /// One object, or its absence.
     Object(Key),
     /// All objects of a kind.
@@ -153,6 +161,7 @@ pub struct World {
     kinds: OrdMap<&'static Kind, OrdMap<NameKey, Arc<Object>>>,
     registry: Registry,
     rules: Rules,
+    parents: Parents,
     /// How many selectors read each label key.
     label_keys: OrdMap<Arc<str>, usize>,
 }
@@ -215,6 +224,7 @@ impl World {
         let config = self.config.clone();
         self.registry.replace(old, new, &config, dirty);
         self.rules.replace(old, new, &config, dirty);
+        self.parents.replace(old.map(|object| &**object), new.map(|object| &**object), dirty);
         self.count_label_keys(old, new, dirty);
     }
 
@@ -316,6 +326,11 @@ impl World {
     /// The Istio Gateways, older first.
     pub fn gateways(&self) -> &[Arc<GatewayEntry>] {
         &self.rules.gateways
+    }
+
+    /// The Gateway API routes that refer to an object as their parent, in order of seniority.
+    pub(crate) fn routes_of(&self, parent: &ParentId) -> &[Arc<Route>] {
+        self.parents.of(parent)
     }
 
     /// The labels of a workload by name: a WorkloadEntry's or a Pod's.

@@ -1,32 +1,23 @@
-//! Gateway API: the place where its compilation joins in.
+//! Gateway API: which routes attach to which listeners, and what becomes of them.
+//!
+//! [`attachment::attach`] is the one judgement. [`table`] and [`mesh`] make routing from it, and
+//! `crate::status` the statuses, so that a status never says what the routing does not do.
 
-use std::sync::Arc;
+pub(crate) mod around;
+pub(crate) mod attachment;
+pub(crate) mod backend;
+mod filter;
+#[cfg(test)]
+mod fixture;
+pub(crate) mod hostname;
+mod listener;
+pub(crate) mod mesh;
+pub(crate) mod model;
+mod precedence;
+pub(crate) mod read;
+mod rule;
+pub(crate) mod table;
+mod units;
 
-use heddle_xds::ResourceType;
-
-use super::{canonical::RouteDraft, cx::Cx, unit::Value};
-use crate::world::Service;
-
-/// Units of Gateway API configuration.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(crate) enum Unit {}
-
-impl Unit {
-    pub(crate) fn resource_type(&self) -> Option<ResourceType> {
-        match *self {}
-    }
-}
-
-/// What a gateway's scope consists of.
-pub(crate) fn plan(_cx: &Cx<'_>) -> Vec<super::unit::Unit> {
-    Vec::new()
-}
-
-pub(crate) fn compile(_cx: &Cx<'_>, unit: &Unit) -> Value {
-    match *unit {}
-}
-
-/// The routes of a service's port, where Gateway API routes are attached to it.
-pub(crate) fn mesh_routes(_cx: &Cx<'_>, _service: &Arc<Service>, _port: u16) -> Option<Vec<RouteDraft>> {
-    None
-}
+pub(crate) use attachment::Attachment;
+pub(crate) use units::{Unit, compile, mesh_destinations, mesh_routes, plan};

@@ -1,0 +1,214 @@
+//! Gateway API as units of compilation: what a proxy of a Gateway is sent, and the routes of the mesh.
+
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::config::listener::v3::Listener;
+use heddle_xds::{ClientKind, ResourceType};
+
+use super::{
+    around::Around,
+    attachment::{self, Attachment},
+    backend::{self, Surroundings},
+    mesh,
+    model::{Filter, Route, RouteKind},
+    table,
+};
+use crate::{
+    compile::{
+        build::host_address,
+        canonical::{self, RouteDraft},
+        cluster::BLACK_HOLE,
+        cx::Cx,
+        gateway,
+        hcm::{self, Routes, Side},
+        rds, tcp, unit,
+        unit::Value,
+    },
+    scope::GatewayFamily,
+    world::{ParentId, Service},
+};
+
+/// A piece of a Gateway's configuration.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) enum Unit {
+    /// The judgement on the Gateway and its routes.
+    Attachment(ParentId),
+    /// The listener of a port.
+    Listener(ParentId, u16),
+    /// The route configuration of an HTTP port.
+    Route(ParentId, u16),
+}
+
+impl Unit {
+    pub(crate) fn resource_type(&self) -> Option<ResourceType> {
+        match self {
+            Self::Attachment(_) => None,
+            Self::Listener(..) => Some(ResourceType::Listener),
+            Self::Route(..) => Some(ResourceType::Route),
+        }
+    }
+}
+
+/// What a gateway's scope consists of besides what Istio's Gateways give it.
+pub(crate) fn plan(cx: &Cx<'_>) -> Vec<unit::Unit> {
+    let Some(reference) = cx.scope_gateway() else { return Vec::new() };
+    if reference.family == Some(GatewayFamily::Istio) {
+        return Vec::new();
+    }
+    let id = ParentId::gateway(&reference.namespace, &reference.name);
+    let Some(attachment) = attached(cx, &id) else { return Vec::new() };
+    // A port that an Istio Gateway of the same name serves is that one's.
+    let taken = gateway::units(cx);
+    let mut units = Vec::new();
+    for (port, protocol) in table::ports(&attachment) {
+        if taken.contains(&unit::Unit::GatewayListener(port)) {
+            continue;
+        }
+        units.push(unit::Unit::GatewayApi(Unit::Listener(id.clone(), port)));
+        if protocol == "HTTP" {
+            units.push(unit::Unit::GatewayApi(Unit::Route(id.clone(), port)));
+        }
+    }
+    units.extend(clusters(cx, &attachment));
+    units
+}
+
+/// The clusters of everything that the Gateway's routes lead to, whether or not its namespace imports it.
+fn clusters(cx: &Cx<'_>, attachment: &Attachment) -> Vec<unit::Unit> {
+    let around = Around::new(cx);
+    let mut units = Vec::new();
+    for route in attachment.routes.iter().map(|outcome| &*outcome.route) {
+        for backend in destinations(route) {
+            let Ok(to) = backend::resolve(&around, route, backend) else { continue };
+            let service = cx.services_of(&to.host).first();
+            units.extend(service.map(|service| unit::Unit::Clusters(service.id(), to.port)));
+        }
+    }
+    units
+}
+
+/// Every backend of a route, mirrors included.
+fn destinations(route: &Route) -> impl Iterator<Item = &super::model::Backend> {
+    let mirrors = |filter| match filter {
+        &Filter::Mirror { ref backend, .. } => Some(backend),
+        _ => None,
+    };
+    route.rules.iter().flat_map(move |rule| {
+        let filters = rule.filters.iter().chain(rule.backends.iter().flat_map(|backend| &backend.filters));
+        rule.backends.iter().chain(filters.filter_map(mirrors))
+    })
+}
+
+pub(crate) fn compile(cx: &Cx<'_>, unit: &Unit) -> Value {
+    match unit {
+        Unit::Attachment(id) => {
+            judge(cx, id).map_or_else(Value::none, |found| Value::Attachment(Arc::new(found)))
+        }
+        Unit::Listener(id, port) => listener(cx, id, *port),
+        Unit::Route(id, port) => route(cx, id, *port),
+    }
+}
+
+fn attached(cx: &Cx<'_>, id: &ParentId) -> Option<Arc<Attachment>> {
+    match cx.unit(&unit::Unit::GatewayApi(Unit::Attachment(id.clone()))) {
+        Value::Attachment(attachment) => Some(attachment),
+        _ => None,
+    }
+}
+
+/// The judgement on a Gateway, if there is one of that name and its class is ours.
+fn judge(cx: &Cx<'_>, id: &ParentId) -> Option<Attachment> {
+    let gateway = super::read::gateway(cx.object(&id.key())?)?;
+    if !cx.config().gateway_classes.iter().any(|class| **class == *gateway.class) {
+        return None;
+    }
+    Some(attachment::attach(&Arc::new(gateway), cx.routes_of(id), &Around::new(cx)))
+}
+
+fn route_name(id: &ParentId, port: u16) -> String {
+    format!("http.{port}.{}.{}", id.name, id.namespace)
+}
+
+fn listener(cx: &Cx<'_>, id: &ParentId, port: u16) -> Value {
+    let Some(attachment) = attached(cx, id) else { return Value::none() };
+    let http = table::ports(&attachment).contains(&(port, "HTTP"));
+    let filter = if http {
+        let routes = Routes::Named(route_name(id, port));
+        hcm::http_connection_filter(&hcm::connection_manager(Side::Gateway, &format!("http.{port}"), routes))
+    } else {
+        let Some(target) = table::tcp_target(&attachment, port, &Around::new(cx)) else {
+            return Value::none();
+        };
+        let closed = || cx.name(BLACK_HOLE);
+        let clusters =
+            target.clusters.into_iter().map(|(name, weight)| (name.unwrap_or_else(closed), weight));
+        let mut clusters: Vec<_> = clusters.collect();
+        if clusters.is_empty() {
+            clusters.push((closed(), 1));
+        }
+        tcp::proxy_filter(&format!("tcp.{port}.{}", target.route.key.name), clusters)
+    };
+    let bind = cx.bind();
+    let name = format!("{bind}_{port}");
+    let message = Listener {
+        name: name.clone(),
+        address: Some(host_address(&bind.to_string(), port)),
+        filter_chains: vec![hcm::chain(if http { "http" } else { "tcp" }, None, filter)],
+        ..Default::default()
+    };
+    let of = attachment.gateway.key.clone();
+    let of = heddle_resource::ObjectRef { key: of, field: "spec.listeners".into() };
+    let bytes = canonical::with_metadata(&message, 6, cx.provenance(&of).as_deref());
+    cx.encoded(ResourceType::Listener, &name, bytes).into()
+}
+
+fn route(cx: &Cx<'_>, id: &ParentId, port: u16) -> Value {
+    let Some(attachment) = attached(cx, id) else { return Value::none() };
+    let name = route_name(id, port);
+    let hosts = table::virtual_hosts(&attachment, port, &Around::new(cx)).into_iter().map(|host| {
+        let mut head = rds::head(format!("{}:{port}", host.domain));
+        head.domains = vec![host.domain.domain().to_owned()];
+        canonical::virtual_host(&head, &visible(cx, host.routes))
+    });
+    let bytes = rds::assemble(&name, true, hosts.collect());
+    cx.encoded(ResourceType::Route, &name, bytes).into()
+}
+
+/// Provenance is for clients that can read it.
+fn visible(cx: &Cx<'_>, mut drafts: Vec<RouteDraft>) -> Vec<RouteDraft> {
+    if cx.client() != ClientKind::Heddle {
+        drafts.iter_mut().for_each(|draft| draft.provenance = None);
+    }
+    drafts
+}
+
+const HTTP: &[RouteKind] = &[RouteKind::Http, RouteKind::Grpc];
+
+/// The routes of a service's port that HTTPRoutes and GRPCRoutes give; nothing where there are none.
+pub(crate) fn mesh_routes(cx: &Cx<'_>, service: &Arc<Service>, port: u16) -> Option<Vec<RouteDraft>> {
+    let id = ParentId::service(&service.object)?;
+    let routes = mesh::routes_for(cx.routes_of(&id), &id, port, cx.namespace(), HTTP);
+    if routes.is_empty() {
+        return None;
+    }
+    Some(visible(cx, mesh::drafts(&routes, port, &Around::new(cx))))
+}
+
+/// Where TCP connections to a service's port go by its oldest TCPRoute; nothing where there is none.
+pub(crate) fn mesh_destinations(cx: &Cx<'_>, service: &Arc<Service>, port: u16) -> Option<tcp::Weighted> {
+    let id = ParentId::service(&service.object)?;
+    let routes = mesh::routes_for(cx.routes_of(&id), &id, port, cx.namespace(), &[RouteKind::Tcp]);
+    let route = routes.first()?;
+    let around = Around::new(cx);
+    let backends = route.rules.first().map(|rule| &*rule.backends).unwrap_or_default();
+    let target = |backend: &super::model::Backend| {
+        let cluster = backend::resolve(&around, route, backend).ok().and_then(|to| around.cluster(&to).ok());
+        (cluster.unwrap_or_else(|| cx.name(BLACK_HOLE)), backend.weight)
+    };
+    let found: Vec<_> = backends.iter().filter(|backend| backend.weight > 0).map(target).collect();
+    Some(if found.is_empty() { vec![(cx.name(BLACK_HOLE), 1)] } else { found })
+}
+
+#[cfg(test)]
+#[path = "units_test.rs"]
+mod units_test;

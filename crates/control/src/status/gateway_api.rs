@@ -1,0 +1,193 @@
+//! The statuses of Gateway API objects, from what the compilation judged.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use serde_json::{Value, json};
+
+use super::{CONTROLLER, Condition};
+use crate::compile::gateway_api::{
+    attachment::{Attachment, ListenerOutcome, ParentOutcome},
+    model::{GROUP, Gateway, ParentRef},
+};
+
+/// A proxy that serves a Gateway.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Deployed {
+    /// Where it listens, if it said so: metadata `BIND`.
+    pub address: Option<IpAddr>,
+    /// Whether it runs everything that is compiled for it.
+    pub current: bool,
+    /// What it refused, in its words.
+    pub refused: Option<String>,
+}
+
+/// A condition as JSON, but for the time of its last transition.
+pub(crate) fn condition(condition: &Condition, generation: i64) -> Value {
+    json!({
+        "type": condition.kind,
+        "status": condition.status.text(),
+        "reason": condition.reason,
+        "message": condition.message,
+        "observedGeneration": generation,
+    })
+}
+
+fn conditions<'a>(all: impl IntoIterator<Item = &'a Condition>, generation: i64) -> Value {
+    all.into_iter().map(|one| condition(one, generation)).collect()
+}
+
+/// `GatewayClass.status`.
+pub(crate) fn gateway_class(generation: i64, parameters: Option<&str>) -> Value {
+    let accepted = match parameters {
+        None => Condition::yes("Accepted", "Accepted"),
+        Some(parameters) => Condition::no(
+            "Accepted",
+            "InvalidParameters",
+            format!("spec.parametersRef: {parameters} is no kind that is read here"),
+        ),
+    };
+    let features: Vec<_> = FEATURES.iter().map(|name| json!({ "name": name })).collect();
+    json!({ "conditions": conditions([&accepted], generation), "supportedFeatures": features })
+}
+
+/// Features of the conformance suite that this implementation has, in alphabetical order as asked for.
+const FEATURES: &[&str] = &[
+    "GRPCRoute",
+    "GRPCRouteNamedRouteRule",
+    "Gateway",
+    "GatewayAddressEmpty",
+    "GatewayHTTPListenerIsolation",
+    "GatewayPort8080",
+    "HTTPRoute",
+    "HTTPRoute303RedirectStatusCode",
+    "HTTPRoute307RedirectStatusCode",
+    "HTTPRoute308RedirectStatusCode",
+    "HTTPRouteBackendProtocolH2C",
+    "HTTPRouteBackendProtocolWebSocket",
+    "HTTPRouteBackendRequestHeaderModification",
+    "HTTPRouteBackendTimeout",
+    "HTTPRouteBackendURLRewrite",
+    "HTTPRouteCORS",
+    "HTTPRouteDestinationPortMatching",
+    "HTTPRouteHostRewrite",
+    "HTTPRouteMethodMatching",
+    "HTTPRouteNamedRouteRule",
+    "HTTPRouteParentRefPort",
+    "HTTPRoutePathRedirect",
+    "HTTPRoutePathRewrite",
+    "HTTPRoutePortRedirect",
+    "HTTPRouteQueryParamMatching",
+    "HTTPRouteRequestMirror",
+    "HTTPRouteRequestMultipleMirrors",
+    "HTTPRouteRequestPercentageMirror",
+    "HTTPRouteRequestTimeout",
+    "HTTPRouteResponseHeaderModification",
+    "HTTPRouteRetry",
+    "HTTPRouteRetryBackendTimeout",
+    "HTTPRouteRetryConnectionError",
+    "HTTPRouteSchemeRedirect",
+    "Mesh",
+    "MeshConsumerRoute",
+    "ReferenceGrant",
+    "TCPRoute",
+];
+
+/// `Gateway.status`, given the proxies that serve it.
+pub(crate) fn gateway(attachment: &Attachment, proxies: &[Deployed]) -> Value {
+    let gateway = &attachment.gateway;
+    let generation = gateway.generation;
+    let serves = attachment.accepted.holds();
+    let programmed = if serves {
+        programmed(gateway, proxies)
+    } else {
+        Condition::no("Programmed", "Invalid", "the Gateway is not accepted")
+    };
+    let listeners: Vec<_> = gateway
+        .listeners
+        .iter()
+        .zip(&attachment.listeners)
+        .map(|(listener, outcome)| {
+            let programmed = if outcome.serves() && serves {
+                let reason = if programmed.holds() { "Programmed".into() } else { "Pending".into() };
+                Condition { reason, ..programmed.clone() }
+            } else {
+                Condition::no("Programmed", "Invalid", "nothing is served on this listener")
+            };
+            json!({
+                "name": listener.name,
+                "supportedKinds": supported_kinds(outcome),
+                "attachedRoutes": outcome.attached.len(),
+                "conditions": conditions(
+                    [&outcome.accepted, &programmed, &outcome.conflicted, &outcome.resolved], generation),
+            })
+        })
+        .collect();
+    let addresses: BTreeSet<_> = proxies.iter().filter_map(|proxy| proxy.address).collect();
+    let addresses: Vec<_> =
+        addresses.into_iter().map(|ip| json!({"type": "IPAddress", "value": ip.to_string()})).collect();
+    json!({
+        "addresses": addresses,
+        "conditions": conditions([&attachment.accepted, &programmed], generation),
+        "listeners": listeners,
+    })
+}
+
+fn supported_kinds(outcome: &ListenerOutcome) -> Value {
+    outcome.kinds.iter().map(|kind| json!({"group": GROUP, "kind": kind.name()})).collect()
+}
+
+fn programmed(gateway: &Gateway, proxies: &[Deployed]) -> Condition {
+    let asked = gateway.addresses.iter().filter_map(|address| address.value.as_deref());
+    let missing =
+        |value: &&str| !proxies.iter().any(|proxy| proxy.address.is_some_and(|ip| ip.to_string() == *value));
+    if let Some(value) = asked.into_iter().find(missing).filter(|_| !proxies.is_empty()) {
+        let message = format!("spec.addresses: no proxy of this Gateway listens on {value}");
+        return Condition::no("Programmed", "AddressNotUsable", message);
+    }
+    if proxies.is_empty() {
+        let message = format!(
+            "no proxy serves it; start one with --gateway k8s:{}/{}",
+            gateway.key.namespace, gateway.key.name
+        );
+        return Condition::no("Programmed", "AddressNotAssigned", message);
+    }
+    if let Some(refused) = proxies.iter().find_map(|proxy| proxy.refused.as_ref()) {
+        return Condition::no("Programmed", "Invalid", format!("a proxy refused it: {refused}"));
+    }
+    let current = proxies.iter().filter(|proxy| proxy.current).count();
+    let message = format!("{current} of {} proxies serve it", proxies.len());
+    if current == proxies.len() {
+        Condition::yes("Programmed", "Programmed").with_message(message)
+    } else {
+        Condition::no("Programmed", "Pending", message)
+    }
+}
+
+/// `status` of a route: one entry for each parent of ours that it refers to.
+pub(crate) fn route<'a>(outcomes: impl IntoIterator<Item = &'a ParentOutcome>, generation: i64) -> Value {
+    let parents: Vec<_> = outcomes
+        .into_iter()
+        .map(|outcome| {
+            json!({
+                "parentRef": parent_ref(&outcome.parent),
+                "controllerName": CONTROLLER,
+                "conditions": conditions([&outcome.accepted, &outcome.resolved], generation),
+            })
+        })
+        .collect();
+    json!({ "parents": parents })
+}
+
+fn parent_ref(parent: &ParentRef) -> Value {
+    let mut value = json!({"group": parent.group, "kind": parent.kind, "name": parent.name});
+    if let Some(namespace) = &parent.namespace {
+        value["namespace"] = json!(namespace);
+    }
+    if let Some(section) = &parent.section {
+        value["sectionName"] = json!(section);
+    }
+    if let Some(port) = parent.port {
+        value["port"] = json!(port);
+    }
+    value
+}
