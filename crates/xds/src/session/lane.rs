@@ -60,6 +60,8 @@ pub(super) struct InFlight {
     pub(super) sent: Instant,
     pub(super) generation: u64,
     pub(super) puts: Vec<Put>,
+    /// Everything in the response, where that is more than what changed.
+    pub(super) full: Option<Vec<Arc<Encoded>>>,
     pub(super) removed: Vec<Arc<str>>,
 }
 
@@ -115,16 +117,24 @@ impl Lane {
         !self.in_flight.is_empty() && !self.silent
     }
 
-    /// Nothing unanswered, and nothing to send but what a newer view brings.
+    /// Whether the client has all of `base` that it has been told to use: nothing is unanswered,
+    /// and nothing that it has is out of date. What it does not have yet can mislead nobody.
     pub(super) fn quiet(&self, latest: &View) -> bool {
-        let awaited = |name: &Arc<str>| self.current(name).is_none() && latest.get(self.kind, name).is_some();
-        !self.waits() && !self.owed && self.due.keys().all(awaited)
+        let current = |name: &Arc<str>, due: &Due| match (&due.had, self.current(name)) {
+            (_, None) if latest.get(self.kind, name).is_some() => true,
+            (Had::Nothing, _) => due.asked,
+            (Had::Known(had), Some(new)) => due.asked && had.version == new.version,
+            _ => false,
+        };
+        !self.waits() && self.due.iter().all(|(name, due)| current(name, due))
     }
 
     /// Whether the client watches a name and has answered what it was last sent of it.
     pub(super) fn has_answered(&self, name: &str) -> bool {
         let sent = |r: &InFlight| r.puts.binary_search_by(|put| (*put.new.name).cmp(name)).is_ok();
-        self.covers(name) && !self.due.contains_key(name) && (self.silent || !self.in_flight.iter().any(sent))
+        // A removal that has to wait is no news to the client.
+        let due = self.due.get(name).is_some_and(|due| due.asked || self.current(name).is_some());
+        self.covers(name) && !due && (self.silent || !self.in_flight.iter().any(sent))
     }
 
     /// Takes a newer view as what the client should have.

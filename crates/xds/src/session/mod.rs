@@ -271,7 +271,7 @@ impl Session {
             },
             Some(message) => {
                 let sent: Vec<_> = response.puts.iter().map(|put| put.new.clone()).collect();
-                let refused = verdict::refused(message, &sent);
+                let refused = verdict::refused(message, &sent, response.full.as_deref().unwrap_or(&sent));
                 let is_refused = |name: &str| refused.iter().any(|r| *r.name == *name);
                 let accepted =
                     response.puts.iter().filter(|put| !is_refused(&put.new.name)).map(|put| pair(&put.new));

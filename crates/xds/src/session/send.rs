@@ -5,12 +5,14 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 
 use super::Session;
-use super::lane::{Had, Held, InFlight, Lane, Put};
+use super::lane::{Due, Had, Held, InFlight, Lane, Put};
 use crate::{Encoded, ResourceType, Response, Variant};
 
 /// What a due name calls for.
 enum Step {
     Put(Arc<Encoded>),
+    /// Still used by what the client has, though the newest view is without it.
+    Lend(Arc<Encoded>),
     Remove,
     /// Not yet.
     Wait,
@@ -58,6 +60,10 @@ impl Session {
             match step {
                 Step::Wait => continue,
                 Step::Put(new) => puts.push(lane.put(&name, new)),
+                Step::Lend(used) => {
+                    puts.push(lane.put(&name, used.clone()));
+                    lane.due.insert(name, Due { had: Had::Known(used), asked: false, gated: false });
+                }
                 Step::Remove => {
                     lane.due.remove(&name);
                     lane.held.remove(&name);
@@ -91,13 +97,14 @@ impl Session {
             if self.latest.get(kind, name).is_some() {
                 return Step::Wait; // its stage is under way
             }
-            if matches!(due.had, Had::Nothing) {
-                return if due.asked { self.absent(kind, name) } else { Step::Drop };
-            }
-            if !self.may_remove(kind, name, due.gated) {
-                return Step::Wait;
-            }
-            return self.absent(kind, name);
+            let holds = !matches!(due.had, Had::Nothing);
+            return match self.still_used(kind, name) {
+                Some(used) if due.asked => Step::Lend(used),
+                Some(_) if holds => Step::Wait,
+                _ if due.gated && !due.asked && !self.may_remove_unseen(kind) => Step::Wait,
+                _ if due.asked || holds => self.absent(kind, name),
+                _ => Step::Drop,
+            };
         };
         if !due.asked
             && let Had::Known(had) = &due.had
@@ -175,7 +182,8 @@ impl Session {
         lane.last_nonce = nonce;
         let generation = lane.base.generation;
         let names = removed.clone();
-        lane.in_flight.push(InFlight { nonce, sent: now, generation, puts, removed });
+        let all = (full && resources.len() > puts.len()).then(|| resources.clone());
+        lane.in_flight.push(InFlight { nonce, sent: now, generation, puts, full: all, removed });
         lane.bound_in_flight();
         Response {
             variant: self.variant,
@@ -192,19 +200,14 @@ impl Session {
     /// not go yet, and the last good version of what it refused.
     fn full_set(&self, kind: ResourceType) -> Vec<Arc<Encoded>> {
         let lane = &self.lanes[kind.index()];
-        let pick = |name: &Arc<str>| -> Option<Arc<Encoded>> {
-            if let Some(due) = lane.due.get(name) {
-                return match &due.had {
-                    Had::Known(had) => Some(had.clone()),
-                    Had::Unknown => lane.current(name).cloned(),
-                    Had::Nothing => None,
-                };
-            }
-            let current = lane.current(name)?;
-            match lane.held.get(name) {
-                Some(held) if held.refused == current.version => held.good.clone(),
-                _ => Some(current.clone()),
-            }
+        let good = |resource: &Arc<Encoded>| match lane.held.get(&resource.name) {
+            Some(held) if held.refused == resource.version => held.good.clone(),
+            _ => Some(resource.clone()),
+        };
+        let pick = |name: &Arc<str>| match lane.due.get(name).map(|due| &due.had) {
+            Some(Had::Known(had)) => good(had),
+            Some(Had::Nothing) => None,
+            Some(Had::Unknown) | None => good(lane.current(name)?),
         };
         if lane.wildcard {
             let waiting = lane.due.keys().filter(|name| lane.current(name).is_none());

@@ -6,7 +6,7 @@ use std::time::Instant;
 use rustc_hash::FxHashSet;
 
 use super::{Lane, Session};
-use crate::{ClientKind, Event, ResourceType, View};
+use crate::{ClientKind, Encoded, Event, ResourceType, View};
 
 /// Types that others refer to.
 const FOUNDATION: [ResourceType; 2] = [ResourceType::Secret, ResourceType::Cluster];
@@ -71,10 +71,11 @@ impl Session {
             return false;
         };
         let endpoints = &self.lanes[ResourceType::Endpoint.index()];
-        let latest = &self.latest;
-        let exists = |name: &Arc<str>| latest.get(ResourceType::Endpoint, name).is_some();
+        let (latest, view) = (&self.latest, &candidate.view);
+        let exists = |name: &Arc<str>| {
+            [latest, view].into_iter().any(|view| view.get(ResourceType::Endpoint, name).is_some())
+        };
         candidate.awaits.retain(|name| exists(name) && !endpoints.has_answered(name));
-        let view = &candidate.view;
         let sent =
             |lane: &Lane| !lane.waits() && !lane.due.keys().any(|name| view.get(lane.kind, name).is_some());
         let ready =
@@ -110,7 +111,9 @@ impl Session {
 
     /// A cluster goes out: its endpoint set has to follow before routes may lead there.
     pub(super) fn await_endpoints(&mut self, name: &Arc<str>) {
-        if self.latest.get(ResourceType::Endpoint, name).is_none() {
+        if self.latest.get(ResourceType::Endpoint, name).is_none()
+            && self.still_used(ResourceType::Endpoint, name).is_none()
+        {
             return;
         }
         let endpoints = &mut self.lanes[ResourceType::Endpoint.index()];
@@ -120,7 +123,7 @@ impl Session {
             let had = endpoints.believed(name);
             endpoints.ask(name.clone(), had);
         }
-        let has_it = watched && !endpoints.due.contains_key(name);
+        let has_it = endpoints.has_answered(name);
         if let Some(candidate) = &mut self.candidate
             && !has_it
             && (watched || !self.ignores_endpoints)
@@ -136,21 +139,22 @@ impl Session {
         }
     }
 
-    /// Whether nothing that the client may still follow refers to this any more.
-    pub(super) fn may_remove(&self, kind: ResourceType, name: &str, gated: bool) -> bool {
+    /// What the newest view is without, but the client may still be led to by listeners and routes
+    /// that it has or is about to get.
+    pub(super) fn still_used(&self, kind: ResourceType, name: &str) -> Option<Arc<Encoded>> {
         if Self::is_traffic(kind) {
-            return !gated || self.candidate.is_none();
+            return None;
         }
-        let unused = |view: &View| view.get(kind, name).is_none();
-        let settled = !gated
-            || self.candidate.is_none()
-                && TRAFFIC.iter().all(|kind| self.lanes[kind.index()].quiet(&self.latest))
-                && self.now.saturating_duration_since(self.started) >= Self::WAIT;
-        unused(&self.settled)
-            && unused(&self.applying)
-            && unused(&self.safe)
-            && unused(&self.latest)
-            && settled
+        let candidate = self.candidate.as_ref().map(|candidate| &candidate.view);
+        let views = [&self.settled, &self.applying, &self.safe].into_iter().chain(candidate);
+        views.into_iter().find_map(|view| view.get(kind, name)).cloned()
+    }
+
+    /// Whether a client that came back with something unknown has had time to follow.
+    pub(super) fn may_remove_unseen(&self, kind: ResourceType) -> bool {
+        let came = self.now.saturating_duration_since(self.started);
+        let settled = || TRAFFIC.iter().all(|kind| self.lanes[kind.index()].quiet(&self.latest));
+        self.candidate.is_none() && (Self::is_traffic(kind) || (came >= Self::WAIT && settled()))
     }
 
     /// Reports once per view that the client has everything.

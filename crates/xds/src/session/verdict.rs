@@ -8,8 +8,8 @@ use crate::{Encoded, Refusal};
 const TEXT_LIMIT: usize = 4096;
 
 /// Finds the refused resources of a response in the text of the refusal: lines `NAME: REASON` (our
-/// proxy, and Envoy after its preamble), else names that stand in the text, else all of them.
-pub(crate) fn refused(message: &str, sent: &[Arc<Encoded>]) -> Vec<Refusal> {
+/// proxy, and Envoy after its preamble), else names that stand in the text, else all that changed.
+pub(crate) fn refused(message: &str, changed: &[Arc<Encoded>], sent: &[Arc<Encoded>]) -> Vec<Refusal> {
     let message = clip(message);
     let refusal = |resource: &Arc<Encoded>, reason: &str| Refusal {
         name: resource.name.clone(),
@@ -26,7 +26,7 @@ pub(crate) fn refused(message: &str, sent: &[Arc<Encoded>]) -> Vec<Refusal> {
     if !by_mention.is_empty() {
         return by_mention;
     }
-    sent.iter().map(|r| refusal(r, message)).collect()
+    changed.iter().map(|r| refusal(r, message)).collect()
 }
 
 /// At most [`TEXT_LIMIT`] bytes of a text, cut between characters.
@@ -79,7 +79,7 @@ mod tests {
             .iter()
             .map(|name| Encoded::from_bytes(ResourceType::Cluster, *name, Bytes::from_static(b"x")))
             .collect();
-        refused(message, &sent).into_iter().map(|r| (r.name.to_string(), r.reason)).collect()
+        refused(message, &sent, &sent).into_iter().map(|r| (r.name.to_string(), r.reason)).collect()
     }
 
     #[test]
