@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 
-use crate::error::ApiError;
+use crate::{error::ApiError, protobuf};
 
 /// The types of body that an operation takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(crate) enum BodyType {
     MergePatch,
     StrategicPatch,
     Apply,
+    /// Kubernetes' own, for core kinds.
+    Protobuf,
 }
 
 /// Of whole objects.
@@ -41,6 +43,7 @@ pub(crate) fn body_type(headers: &HeaderMap) -> Result<Option<BodyType>, ApiErro
         "" => Ok(None),
         "application/json" => Ok(Some(BodyType::Json)),
         "application/yaml" | "application/x-yaml" => Ok(Some(BodyType::Yaml)),
+        protobuf::MEDIA => Ok(Some(BodyType::Protobuf)),
         "application/json-patch+json" => Ok(Some(BodyType::JsonPatch)),
         "application/merge-patch+json" => Ok(Some(BodyType::MergePatch)),
         "application/strategic-merge-patch+json" => Ok(Some(BodyType::StrategicPatch)),
@@ -53,6 +56,7 @@ pub(crate) fn body_type(headers: &HeaderMap) -> Result<Option<BodyType>, ApiErro
 pub(crate) fn parse(bytes: &[u8], of: BodyType) -> Result<Value, ApiError> {
     match of {
         BodyType::Yaml | BodyType::Apply => parse_yaml(bytes),
+        BodyType::Protobuf => protobuf::decode(bytes),
         _ => serde_json::from_slice(bytes)
             .map_err(|e| ApiError::bad_request(format!("the body of the request is not valid JSON: {e}"))),
     }
@@ -79,7 +83,7 @@ fn parse_yaml(bytes: &[u8]) -> Result<Value, ApiError> {
 pub(crate) fn whole_object(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, ApiError> {
     let of = match body_type(headers)? {
         None | Some(BodyType::Json) => BodyType::Json,
-        Some(BodyType::Yaml) => BodyType::Yaml,
+        Some(of @ (BodyType::Yaml | BodyType::Protobuf)) => of,
         Some(_) => {
             let found = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
             return Err(ApiError::media_type(found, OBJECT));

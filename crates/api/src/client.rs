@@ -183,6 +183,11 @@ impl Client {
         self.call(Method::PUT, &path, &[], Some(("application/json", object))).await
     }
 
+    /// A merge patch of any path.
+    pub async fn patch(&self, path: &str, patch: &Value) -> Result<Answer, ClientError> {
+        self.call(Method::PATCH, path, &[], Some(("application/merge-patch+json", patch))).await
+    }
+
     /// Deletes an object.
     pub async fn delete(&self, kind: &Kind, namespace: &str, name: &str) -> Result<Value, ClientError> {
         Ok(self.call(Method::DELETE, &object_path(kind, namespace, name), &[], None).await?.value)

@@ -11,6 +11,7 @@ use crate::{
     Api,
     admission::{self, Admitted},
     apply::{self, Application, FieldConflict, Manager, Managers},
+    defaults,
     error::{ApiError, Cause},
     meta,
     query::WriteOptions,
@@ -74,7 +75,6 @@ impl Api {
         version::to_storage(kind, target.version, &mut object)?;
         settle_namespace(target, &mut object)?;
         meta::prepare_create(kind, &mut object)?;
-        meta::fold_string_data(kind, &mut object);
         let manager = target.manager(options, false);
         self.finish_create(target, Proposal { object, managers: None }, &manager, options).await
     }
@@ -87,7 +87,8 @@ impl Api {
         options: &WriteOptions,
     ) -> Result<Written, ApiError> {
         let kind = target.kind;
-        let Proposal { object: value, managers } = proposal;
+        let Proposal { object: mut value, managers } = proposal;
+        defaults::complete(kind, &mut value);
         let given = value.get("metadata").and_then(|m| m.get("managedFields")).cloned();
         let Admitted { mut object, warnings } =
             admission::admit(kind, value, &target.namespace, options.validation)?;
@@ -181,7 +182,6 @@ impl Api {
             return Err(ApiError::bad_request("metadata.managedFields must be nil"));
         }
         version::to_storage(target.kind, target.version, &mut config)?;
-        meta::fold_string_data(target.kind, &mut config);
         for _ in 0..ATTEMPTS {
             match self.apply_once(target, &config, &manager, options).await {
                 Err(Raced) => {}
@@ -379,7 +379,7 @@ fn prepare(
         version::to_storage(target.kind, target.version, &mut value)?;
     }
     settle_namespace(target, &mut value)?;
-    meta::fold_string_data(target.kind, &mut value);
+    defaults::complete(target.kind, &mut value);
     meta::prepare_update(live, &mut value, &target.subresource)?;
     let given = value.get("metadata").and_then(|m| m.get("managedFields")).cloned();
     let Admitted { object, warnings } =

@@ -161,25 +161,3 @@ fn content(object: &Value) -> Vec<(&String, &Value)> {
     let top = object.as_object().into_iter().flatten();
     top.filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status" | "apiVersion" | "kind")).collect()
 }
-
-/// `stringData` of a Secret is written in the clear and kept in base64.
-pub(crate) fn fold_string_data(kind: &Kind, object: &mut Value) {
-    use base64::Engine as _;
-    if kind.kind != "Secret" || !kind.group.is_empty() {
-        return;
-    }
-    let Some(top) = object.as_object_mut() else { return };
-    let Some(Value::Object(clear)) = top.remove("stringData") else { return };
-    let data = top.entry("data").or_insert_with(|| json!({}));
-    if data.is_null() {
-        *data = json!({});
-    }
-    let Some(data) = data.as_object_mut() else { return };
-    for (name, value) in clear {
-        let encoded = match value {
-            Value::String(text) => base64::engine::general_purpose::STANDARD.encode(text).into(),
-            other => other,
-        };
-        data.insert(name, encoded);
-    }
-}

@@ -271,8 +271,10 @@ async fn object(api: &Arc<Api>, target: Target, watch: bool, call: &Call) -> Res
         Method::DELETE if target.subresource.is_empty() => {
             let options = delete_options(call)?;
             match api.delete(&target, &options).await? {
-                Deleted::Gone(object) => Ok(json_response(StatusCode::OK, &deleted_status(&target, &object))),
-                Deleted::Marked(object) => {
+                Deleted::Gone(object) if !returns_deleted(&target) => {
+                    Ok(json_response(StatusCode::OK, &deleted_status(&target, &object)))
+                }
+                Deleted::Gone(object) | Deleted::Marked(object) => {
                     let presenter = Presenter::new(target.kind, target.version, form, &call.query, false);
                     Ok(json_response(StatusCode::OK, &presenter.object(&object)))
                 }
@@ -285,7 +287,7 @@ async fn object(api: &Arc<Api>, target: Target, watch: bool, call: &Call) -> Res
 async fn patch_object(api: &Arc<Api>, target: &Target, call: &Call) -> Result<Written, ApiError> {
     let options = call.write_options()?;
     let of = match body::body_type(&call.headers) {
-        Ok(Some(of)) if !matches!(of, BodyType::Json | BodyType::Yaml) => of,
+        Ok(Some(of)) if !matches!(of, BodyType::Json | BodyType::Yaml | BodyType::Protobuf) => of,
         _ => {
             let found =
                 call.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -311,6 +313,11 @@ async fn patch_object(api: &Arc<Api>, target: &Target, call: &Call) -> Result<Wr
 fn delete_options(call: &Call) -> Result<DeleteOptions, ApiError> {
     let body = if call.body.is_empty() { None } else { Some(body::whole_object(&call.headers, &call.body)?) };
     DeleteOptions::read(body.as_ref(), &call.query)
+}
+
+/// The kinds whose deletion Kubernetes answers with the object, as its typed clients expect.
+fn returns_deleted(target: &Target) -> bool {
+    target.kind.group.is_empty() && matches!(target.kind.kind, "Service" | "ServiceAccount" | "Pod")
 }
 
 fn deleted_status(target: &Target, object: &heddle_resource::Object) -> Value {

@@ -61,7 +61,7 @@ impl Patch {
             }
             BodyType::StrategicPatch => Ok(Self::Strategic(value)),
             BodyType::MergePatch => Ok(Self::Merge(value)),
-            BodyType::Json | BodyType::Yaml | BodyType::Apply => Err(ApiError::media_type("", ACCEPTED)),
+            _ => Err(ApiError::media_type("", ACCEPTED)),
         }
     }
 

@@ -1,0 +1,5 @@
+//! The API as its users see it: plain HTTP, kubectl, the Python client.
+
+mod kit;
+mod kubectl;
+mod python;
