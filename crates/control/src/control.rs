@@ -16,6 +16,7 @@ use crate::{
     feed,
     finding::Finding,
     push::{Ask, Convergence, Engine, NodeStatus, Public, PushMetrics, Quiet},
+    status,
     world::{MeshConfig, World},
 };
 
@@ -69,6 +70,14 @@ impl Control {
         let (outcomes, heard) = mpsc::channel(4096);
         let engine = Engine::new(world, compiler, config.quiet, public, missing);
         tasks.spawn(engine.run(fed, asked, heard));
+        let writer = status::Writer {
+            stores: config.stores,
+            worlds: world_seen.clone(),
+            progress: progress.clone(),
+            ready: ready.clone(),
+            asks: asks.clone(),
+        };
+        tasks.spawn(writer.run());
         let inner =
             Inner { asks, outcomes, world: world_seen, metrics, progress, ready, counters, _tasks: tasks };
         Self { inner: Arc::new(inner) }

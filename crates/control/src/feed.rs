@@ -7,7 +7,7 @@ use heddle_store::{Event, Store, StoreError};
 use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, warn};
 
-use crate::world::Change;
+use crate::{status::differ_in_status_only, world::Change};
 
 /// What a feed says.
 #[derive(Debug)]
@@ -110,8 +110,9 @@ impl Feed {
         let mut changes = Vec::new();
         for object in objects {
             let key = object.key();
-            let same =
-                gone.remove(&key).is_some_and(|old| Arc::ptr_eq(&old, &object) || old.json == object.json);
+            let same = gone.remove(&key).is_some_and(|old| {
+                Arc::ptr_eq(&old, &object) || old.json == object.json || differ_in_status_only(&old, &object)
+            });
             self.known.insert(key, object.clone());
             if !same {
                 changes.push(Change::Put { source: self.source, object });
@@ -122,7 +123,10 @@ impl Feed {
     }
 
     fn put(&mut self, object: Arc<Object>) -> Option<Change> {
-        self.known.insert(object.key(), object.clone());
+        let old = self.known.insert(object.key(), object.clone());
+        if old.is_some_and(|old| differ_in_status_only(&old, &object)) {
+            return None;
+        }
         Some(Change::Put { source: self.source, object })
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::IpAddr,
     sync::Arc,
     time::Instant,
 };
@@ -11,7 +12,7 @@ use heddle_xds::{Event, ResourceType};
 use rustc_hash::FxHashSet;
 
 use super::metrics::PushMetrics;
-use crate::scope::Scope;
+use crate::scope::{GatewayRef, Scope};
 
 /// How far a change has come.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -63,6 +64,20 @@ struct Node {
     /// Up to which generation it has answered everything.
     synced: u64,
     refused: BTreeMap<(ResourceType, Arc<str>), (u64, String)>,
+}
+
+impl Node {
+    /// What it refuses of views since a generation.
+    fn refusals(&self, since: u64) -> Vec<Refused> {
+        let refused = self.refused.iter().filter(|(_, (generation, _))| *generation >= since);
+        let refused = refused.map(|((kind, name), (_, reason))| Refused {
+            node: self.id.clone(),
+            kind: *kind,
+            resource: name.to_string(),
+            reason: reason.clone(),
+        });
+        refused.collect()
+    }
 }
 
 /// Publications and answers.
@@ -146,7 +161,10 @@ impl Tracker {
                 }
             }
             Event::Synced { generation } => {
-                let news = self.began.range(node.synced.max(node.since) + 1..=*generation);
+                let news = self
+                    .began
+                    .range(node.synced.max(node.since) + 1..)
+                    .take_while(|(at, _)| *at <= generation);
                 for (_, began) in news {
                     metrics.converged(now.saturating_duration_since(*began));
                 }
@@ -164,17 +182,7 @@ impl Tracker {
             .filter(|node| node.since < commit.generation && commit.scopes.contains(&node.scope));
         for node in concerned {
             found.total += 1;
-            let refused: Vec<_> = node
-                .refused
-                .iter()
-                .filter(|(_, (generation, _))| *generation >= commit.generation)
-                .map(|((kind, name), (_, reason))| Refused {
-                    node: node.id.clone(),
-                    kind: *kind,
-                    resource: name.to_string(),
-                    reason: reason.clone(),
-                })
-                .collect();
+            let refused = node.refusals(commit.generation);
             if node.synced >= commit.generation && refused.is_empty() {
                 found.acked += 1;
             } else {
@@ -195,8 +203,12 @@ impl Tracker {
                 stream: *stream,
                 id: node.id.clone(),
                 scope: format!("{:?}", node.scope),
+                gateway: node.scope.gateway.clone(),
+                bind: node.scope.bind,
                 synced: node.synced,
+                wanted: node.synced,
                 refused: node.refused.len(),
+                refusals: node.refusals(0),
             })
             .collect();
         found.sort_by(|a, b| a.id.cmp(&b.id).then(a.stream.cmp(&b.stream)));
@@ -212,8 +224,16 @@ pub struct NodeStatus {
     pub id: String,
     /// Role, namespace, the labels that matter, kind of client.
     pub scope: String,
+    /// The Gateway that it serves.
+    pub gateway: Option<GatewayRef>,
+    /// The address on which it serves it.
+    pub bind: Option<IpAddr>,
     /// The generation up to which it has answered everything.
     pub synced: u64,
+    /// The generation of the view that it is to have.
+    pub wanted: u64,
     /// How many resources it refuses now.
     pub refused: usize,
+    /// Which ones, and why.
+    pub refusals: Vec<Refused>,
 }

@@ -49,6 +49,7 @@ pub(crate) enum Ask {
     Attach { node: Box<NodeInfo>, reply: oneshot::Sender<Result<Seat, String>> },
     Detach { stream: u64 },
     Convergence { key: Key, reply: oneshot::Sender<Option<Convergence>> },
+    Convergences { keys: Vec<Key>, reply: oneshot::Sender<Vec<(Key, Convergence)>> },
     Nodes { reply: oneshot::Sender<Vec<NodeStatus>> },
     Findings { reply: oneshot::Sender<Vec<Finding>> },
     Compiled { node: Box<NodeInfo>, reply: oneshot::Sender<Result<Compiled, String>> },
@@ -314,7 +315,11 @@ impl Engine {
             Ask::Detach { stream } => self.detach(stream),
             // A receiver that went away needs no answer.
             Ask::Convergence { key, reply } => drop(reply.send(self.convergence(&key))),
-            Ask::Nodes { reply } => drop(reply.send(self.tracker.nodes())),
+            Ask::Convergences { keys, reply } => {
+                let found = keys.into_iter().filter_map(|key| Some((key.clone(), self.convergence(&key)?)));
+                drop(reply.send(found.collect()));
+            }
+            Ask::Nodes { reply } => drop(reply.send(self.nodes())),
             Ask::Findings { reply } => {
                 let mut findings = self.compiler.findings();
                 findings.extend(self.world.collisions());
@@ -361,6 +366,17 @@ impl Engine {
             return None;
         }
         self.tracker.of(key)
+    }
+
+    /// Every open stream, with the generation of what it is to have.
+    fn nodes(&self) -> Vec<NodeStatus> {
+        let mut nodes = self.tracker.nodes();
+        for node in &mut nodes {
+            if let Some(own) = self.nodes.get(&node.stream) {
+                node.wanted = own.views.borrow().generation;
+            }
+        }
+        nodes
     }
 
     /// Lets others see how things stand.

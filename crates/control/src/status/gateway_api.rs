@@ -12,13 +12,13 @@ use crate::compile::gateway_api::{
 
 /// A proxy that serves a Gateway.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Deployed {
+pub(crate) struct Deployed {
     /// Where it listens, if it said so: metadata `BIND`.
-    pub address: Option<IpAddr>,
+    pub(crate) address: Option<IpAddr>,
     /// Whether it runs everything that is compiled for it.
-    pub current: bool,
+    pub(crate) current: bool,
     /// What it refused, in its words.
-    pub refused: Option<String>,
+    pub(crate) refused: Option<String>,
 }
 
 /// A condition as JSON, but for the time of its last transition.
