@@ -1,38 +1,61 @@
-//! A document against its kind's schema: unknown fields, wrong types, fields that are not built.
+//! A document against its kind's schema: unknown fields, wrong types, missing fields, fields that are not built.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     admit::UnknownFields,
-    diagnostic::Diagnostic,
+    diagnostic::{Diagnostic, Severity},
     kind::{Content, Kind},
     schema::{Effect, Field, Schema},
     value::Dur,
 };
 
+const LATER: &str = "valid, but not built yet: it has no effect";
+const DENIES: &str = "valid, but not built yet: the traffic concerned is denied";
+
 /// Checks the document's own fields. Core kinds have fields that the mesh does not read (a Pod's containers'
 /// volumes): those are kept as they are.
 pub(crate) fn fields(kind: &Kind, value: &mut Value, unknown: UnknownFields, findings: &mut Vec<Diagnostic>) {
+    let lenient = kind.group.is_empty() || kind.group == "discovery.k8s.io";
+    let mut walk = Walk { unknown, lenient, findings };
+    let Some(document) = value.as_object_mut() else { return };
     let schema = (kind.schema)();
-    let mut walk =
-        Walk { unknown, lenient: kind.group.is_empty() || kind.group == "discovery.k8s.io", findings };
+    let Schema::Object(own) = &schema else { return };
     match kind.content {
         Content::Spec => {
-            walk.top(value, &["spec", "status"]);
-            if let Some(spec) = value.get_mut("spec") {
-                walk.value(&schema, spec, "spec");
+            walk.strangers(document, "", &[&HEAD[..], &["spec", "status"]].concat());
+            if let Some(spec) = document.get_mut("spec") {
+                walk.value(&Place::bare(&schema), spec, "spec");
             }
         }
         Content::Document => {
-            let Schema::Object(own) = &schema else { return };
-            let names: Vec<&str> = own.iter().map(|f| f.name).chain(["status"]).collect();
-            walk.top(value, &names);
-            for field in own.iter() {
-                if let Some(inner) = value.get_mut(field.name) {
-                    walk.value(&field.schema, inner, field.name);
-                }
-            }
+            let names: Vec<&str> =
+                HEAD.into_iter().chain(own.iter().map(|f| f.name)).chain(["status"]).collect();
+            walk.strangers(document, "", &names);
+            // A status is the control plane's own writing; nobody is warned about it.
+            walk.fields(own, document, "", Effect::Acts);
         }
+    }
+}
+
+const HEAD: [&str; 3] = ["apiVersion", "kind", "metadata"];
+
+/// What is known of a value from the field it stands in.
+#[derive(Clone, Copy)]
+struct Place<'s> {
+    schema: &'s Schema,
+    field: Option<&'s Field>,
+    /// What has been said of the fields around it already.
+    said: Effect,
+}
+
+impl<'s> Place<'s> {
+    fn bare(schema: &'s Schema) -> Self {
+        Self { schema, field: None, said: Effect::Acts }
+    }
+
+    fn inner(self, schema: &'s Schema) -> Self {
+        Self { schema, ..self }
     }
 }
 
@@ -43,125 +66,161 @@ struct Walk<'f> {
 }
 
 impl Walk<'_> {
-    /// The document's top: `apiVersion`, `kind`, `metadata` and the kind's own names.
-    fn top(&mut self, value: &mut Value, own: &[&str]) {
-        let Some(object) = value.as_object_mut() else { return };
-        let known = |name: &str| ["apiVersion", "kind", "metadata"].contains(&name) || own.contains(&name);
-        let strangers: Vec<String> = object.keys().filter(|k| !known(k)).cloned().collect();
-        for name in strangers {
-            if self.stranger("", &name, own) {
-                object.remove(&name);
-            }
-        }
-    }
-
-    fn value(&mut self, schema: &Schema, value: &mut Value, path: &str) {
-        if value.is_null() {
-            return;
-        }
-        match (schema, &mut *value) {
+    fn value(&mut self, place: &Place<'_>, value: &mut Value, path: &str) {
+        match (place.schema, &mut *value) {
             (Schema::Object(fields), Value::Object(object)) => {
                 let names: Vec<&str> = fields.iter().map(|f| f.name).collect();
-                let strangers: Vec<String> =
-                    object.keys().filter(|k| !names.contains(&k.as_str())).cloned().collect();
-                for name in strangers {
-                    if self.stranger(path, &name, &names) {
-                        object.remove(&name);
-                    }
-                }
-                // What is null is absent, as the API conventions have it.
-                object.retain(|_, v| !v.is_null());
-                for field in fields.iter() {
-                    if let Some(inner) = object.get_mut(field.name) {
-                        self.field(field, inner, &format!("{path}.{}", field.name));
-                    }
+                self.strangers(object, path, &names);
+                self.fields(fields, object, path, place.said);
+            }
+            (Schema::List(item), Value::Array(items)) => {
+                for (index, value) in items.iter_mut().enumerate() {
+                    self.value(&place.inner(item), value, &format!("{path}[{index}]"));
                 }
             }
-            (Schema::List(inner), Value::Array(items)) => {
-                for (index, item) in items.iter_mut().enumerate() {
-                    self.value(inner, item, &format!("{path}[{index}]"));
+            (Schema::Map(item), Value::Object(entries)) => {
+                for (key, value) in entries.iter_mut() {
+                    self.value(&place.inner(item), value, &format!("{path}[{key}]"));
                 }
             }
-            (Schema::Map(inner), Value::Object(entries)) => {
-                for (key, entry) in entries.iter_mut() {
-                    self.value(inner, entry, &format!("{path}[{key}]"));
-                }
-            }
-            (schema, _) => self.scalar(schema, value, path),
+            _ => self.scalar(place, value, path),
         }
     }
 
-    fn field(&mut self, field: &Field, value: &mut Value, path: &str) {
-        self.value(&field.schema, value, path);
-        let message = match field.effect {
+    fn fields(&mut self, fields: &[Field], object: &mut Map<String, Value>, path: &str, said: Effect) {
+        for field in fields {
+            // What is null is absent, as the API conventions have it.
+            if object.get(field.name).is_some_and(Value::is_null) {
+                object.remove(field.name);
+            }
+            let inner_path = join(path, field.name);
+            let Some(value) = object.get_mut(field.name) else {
+                if field.required {
+                    self.report(Diagnostic::error("HDL0013", "the field must be there"), &inner_path);
+                }
+                continue;
+            };
+            let place = Place { schema: &field.schema, field: Some(field), said: said.max(field.effect) };
+            if field.effect > said && !says_nothing(value) {
+                self.unbuilt(field.effect, &inner_path, "");
+            }
+            self.value(&place, value, &inner_path);
+        }
+    }
+
+    fn scalar(&mut self, place: &Place<'_>, value: &mut Value, path: &str) {
+        match mismatch(place, value) {
+            None => {
+                let (Some(field), Some(word)) = (place.field, value.as_str()) else { return };
+                let effect = field.effect_of(word);
+                if effect > place.said {
+                    self.unbuilt(effect, path, word);
+                }
+            }
+            Some(expected) => {
+                let mut found = value.to_string();
+                if found.len() > 80 {
+                    found = found.chars().take(77).collect::<String>() + "...";
+                }
+                let wrong = Diagnostic::error("HDL0008", "wrong type of value");
+                self.report(wrong.found(found, expected), path);
+            }
+        }
+    }
+
+    fn unbuilt(&mut self, effect: Effect, path: &str, word: &str) {
+        let finding = match effect {
             Effect::Acts => return,
-            Effect::Later => "valid, but not built yet: it has no effect",
-            Effect::Denies => "valid, but not built yet: the traffic concerned is denied",
+            Effect::Later => Diagnostic::warning("HDL0010", LATER),
+            Effect::Denies => Diagnostic::warning("HDL0012", DENIES),
         };
-        self.findings.push(Diagnostic::warning("HDL0010", message).on("", path));
+        self.report(finding.found(word, ""), path);
     }
 
-    fn scalar(&mut self, schema: &Schema, value: &mut Value, path: &str) {
-        let expected = match (schema, &*value) {
-            (Schema::Any, _)
-            | (Schema::String, Value::String(_))
-            | (Schema::Boolean, Value::Bool(_))
-            | (Schema::Number, Value::Number(_))
-            | (Schema::IntOrString, Value::Number(_) | Value::String(_)) => return,
-            (Schema::Integer, Value::Number(n)) if n.is_i64() || n.is_u64() => return,
-            // A whole number written as 1.0.
-            (Schema::Integer, Value::Number(n))
-                if n.as_f64().is_some_and(|f| f.fract() == 0.0 && f.abs() < 1e15) =>
-            {
-                *value = (n.as_f64().unwrap_or_default() as i64).into();
-                return;
-            }
-            (Schema::Duration, Value::String(text)) => match Dur::parse(text) {
-                Ok(_) => return,
-                Err(_) => "a duration: 1h, 1m, 1s, 1ms".to_owned(),
-            },
-            (Schema::Enum(names), Value::String(text)) if names.contains(&text.as_str()) => return,
-            (Schema::Enum(names), _) => format!("one of {}", names.join(", ")),
-            (Schema::String, _) => "a string".to_owned(),
-            (Schema::Boolean, _) => "true or false".to_owned(),
-            (Schema::Number, _) => "a number".to_owned(),
-            (Schema::Integer, _) => "a whole number".to_owned(),
-            (Schema::IntOrString, _) => "a number or a string".to_owned(),
-            (Schema::Duration, _) => "a duration: 1h, 1m, 1s, 1ms".to_owned(),
-            (Schema::List(_), _) => "a list".to_owned(),
-            (Schema::Map(_) | Schema::Object(_), _) => "an object".to_owned(),
-        };
-        let mut found = value.to_string();
-        if found.len() > 80 {
-            found = found.chars().take(77).collect::<String>() + "...";
-        }
-        self.findings
-            .push(Diagnostic::error("HDL0008", "wrong type of value").on("", path).found(found, expected));
+    fn report(&mut self, finding: Diagnostic, path: &str) {
+        self.findings.push(finding.on("", path));
     }
 
-    /// True when the field is to be dropped.
-    fn stranger(&mut self, path: &str, name: &str, known: &[&str]) -> bool {
+    /// Reports the fields that nobody knows, and drops them.
+    fn strangers(&mut self, object: &mut Map<String, Value>, path: &str, known: &[&str]) {
         if self.lenient {
-            return false;
+            return;
         }
-        let full = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-        let expected = match nearest(name, known) {
-            Some(near) => format!("perhaps `{near}`"),
-            None => format!("one of {}", known.join(", ")),
-        };
-        let finding = |severity| {
-            Diagnostic::new("HDL0011", severity, "unknown field")
-                .on("", full.as_str())
-                .found(name, expected.as_str())
-        };
-        use crate::diagnostic::Severity;
-        match self.unknown {
-            UnknownFields::Refuse => self.findings.push(finding(Severity::Error)),
-            UnknownFields::Warn => self.findings.push(finding(Severity::Warning)),
-            UnknownFields::Drop => {}
+        let strangers: Vec<String> =
+            object.keys().filter(|k| !known.contains(&k.as_str())).cloned().collect();
+        for name in strangers {
+            object.remove(&name);
+            let expected = match nearest(&name, known) {
+                Some(near) => format!("perhaps `{near}`"),
+                None => format!("one of {}", known.join(", ")),
+            };
+            let severity = match self.unknown {
+                UnknownFields::Refuse => Severity::Error,
+                UnknownFields::Warn => Severity::Warning,
+                UnknownFields::Drop => continue,
+            };
+            let finding = Diagnostic::new("HDL0011", severity, "unknown field");
+            self.report(finding.found(name.as_str(), expected), &join(path, &name));
         }
-        true
     }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// Whether a value is what the field would be if it were left out.
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(on) => !on,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Number(_) | Value::Object(_) => false,
+    }
+}
+
+/// What was expected, if the value is something else. Whole numbers written as 1.0 become integers.
+fn mismatch(place: &Place<'_>, value: &mut Value) -> Option<String> {
+    let expected = match (place.schema, &*value) {
+        (Schema::Any, _)
+        | (Schema::Boolean, Value::Bool(_))
+        | (Schema::Number, Value::Number(_))
+        | (Schema::IntOrString, Value::Number(_) | Value::String(_)) => return None,
+        (Schema::Integer, Value::Number(number)) => {
+            let whole = number
+                .as_i64()
+                .or_else(|| number.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 1e15).map(|f| f as i64));
+            let range = place.field.and_then(|f| f.range).unwrap_or((i64::MIN, i64::MAX));
+            match whole {
+                Some(whole) if (range.0..=range.1).contains(&whole) => {
+                    *value = whole.into();
+                    return None;
+                }
+                Some(_) => format!("{} to {}", range.0, range.1),
+                None => "a whole number".to_owned(),
+            }
+        }
+        (Schema::String, Value::String(text)) => {
+            let words = place.field.map_or(&[][..], |f| f.one_of);
+            if words.is_empty() || text.is_empty() || words.contains(&text.as_str()) {
+                return None;
+            }
+            format!("one of {}", words.join(", "))
+        }
+        (Schema::Duration, Value::String(text)) if Dur::parse(text).is_ok() => return None,
+        (Schema::Enum(names), Value::String(text)) if names.contains(&text.as_str()) => return None,
+        (Schema::Enum(names), _) => format!("one of {}", names.join(", ")),
+        (Schema::String, _) => "a string".to_owned(),
+        (Schema::Boolean, _) => "true or false".to_owned(),
+        (Schema::Number, _) => "a number".to_owned(),
+        (Schema::Integer, _) => "a whole number".to_owned(),
+        (Schema::IntOrString, _) => "a number or a string".to_owned(),
+        (Schema::Duration, _) => "a duration: 1h, 1m, 1s, 1ms".to_owned(),
+        (Schema::List(_), _) => "a list".to_owned(),
+        (Schema::Map(_) | Schema::Object(_), _) => "an object".to_owned(),
+    };
+    Some(expected)
 }
 
 /// The known name within two edits of `name`.
@@ -200,15 +259,16 @@ pub struct Unbuilt {
 }
 
 impl crate::object::Object {
-    /// The fields of this object that are valid and not built, in the order of the document.
+    /// The fields of this object that are valid and not built, in the order of the schema. Fields inside a field
+    /// that is not built are not named again.
     pub fn unbuilt(&self) -> Vec<Unbuilt> {
         let mut findings = Vec::new();
         let mut value = (*self.json).clone();
         fields(self.kind, &mut value, UnknownFields::Drop, &mut findings);
         findings
             .into_iter()
-            .filter(|d| d.code == "HDL0010")
-            .map(|d| Unbuilt { denies: d.message.ends_with("denied"), field: d.field })
+            .filter(|d| matches!(d.code, "HDL0010" | "HDL0012"))
+            .map(|d| Unbuilt { denies: d.code == "HDL0012", field: d.field })
             .collect()
     }
 }

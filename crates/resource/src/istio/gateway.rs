@@ -6,13 +6,85 @@ use super::Port;
 use crate::schema::described;
 
 described! {
-    pub struct Gateway { acts "servers" servers: Vec<Server>; acts "selector" selector: BTreeMap<String, String>; }
-    pub struct Server { acts "port" port: Option<Port>; acts "bind" bind: String; acts "hosts" hosts: Vec<String>; acts "tls" tls: Option<ServerTlsSettings>; acts "defaultEndpoint" default_endpoint: String; acts "name" name: String; }
-    pub struct ServerTlsSettings {
-        acts "httpsRedirect" https_redirect: bool; denies "mode" mode: Option<ServerTlsMode>; denies "serverCertificate" server_certificate: String; denies "privateKey" private_key: String; denies "caCertificates" ca_certificates: String;
-        denies "credentialName" credential_name: String; denies "credentialNames" credential_names: Vec<String>; denies "caCertCredentialName" ca_cert_credential_name: String; denies "subjectAltNames" subject_alt_names: Vec<String>; denies "verifyCertificateSpki" verify_certificate_spki: Vec<String>;
-        denies "verifyCertificateHash" verify_certificate_hash: Vec<String>; denies "minProtocolVersion" min_protocol_version: Option<String>; denies "maxProtocolVersion" max_protocol_version: Option<String>; denies "cipherSuites" cipher_suites: Vec<String>; denies "caCrl" ca_crl: String; denies "tlsCertificates" tls_certificates: Vec<TlsCertificate>;
+    /// Servers of the proxies that a selector chooses.
+    pub struct Gateway {
+        /// Servers.
+        acts "servers" servers: Vec<Server>;
+        /// Labels of the proxies that serve it; none: every gateway.
+        acts "selector" selector: BTreeMap<String, String>;
     }
-    pub struct TlsCertificate { denies "serverCertificate" server_certificate: String; denies "privateKey" private_key: String; denies "caCertificates" ca_certificates: String; }
-    pub enum ServerTlsMode { #[default] Passthrough = "PASSTHROUGH", Simple = "SIMPLE", Mutual = "MUTUAL", AutoPassthrough = "AUTO_PASSTHROUGH", IstioMutual = "ISTIO_MUTUAL", OptionalMutual = "OPTIONAL_MUTUAL" }
+
+    /// A port with its hosts.
+    pub struct Server {
+        /// Port.
+        acts "port" port: Option<Port>, required;
+        /// Address to listen on; absent: all.
+        acts "bind" bind: String;
+        /// Hosts, `[NAMESPACE/]NAME`, to which VirtualServices may bind.
+        acts "hosts" hosts: Vec<String>, required;
+        /// TLS.
+        acts "tls" tls: Option<ServerTlsSettings>;
+        /// Hidden in Istio's API and without effect there.
+        later "defaultEndpoint" default_endpoint: String;
+        /// Name, unique in the object.
+        acts "name" name: String;
+    }
+
+    /// TLS of a server.
+    pub struct ServerTlsSettings {
+        /// Answer plain HTTP with a redirect (301) to HTTPS.
+        acts "httpsRedirect" https_redirect: bool;
+        /// How connections are protected.
+        denies "mode" mode: Option<ServerTlsMode>;
+        /// File of the server's certificate.
+        denies "serverCertificate" server_certificate: String;
+        /// File of its key.
+        denies "privateKey" private_key: String;
+        /// File of the authorities that clients are verified by.
+        denies "caCertificates" ca_certificates: String;
+        /// Secret with the server's certificate.
+        denies "credentialName" credential_name: String;
+        /// Secrets with several certificates.
+        denies "credentialNames" credential_names: Vec<String>;
+        /// Secret of the authorities that clients are verified by.
+        denies "caCertCredentialName" ca_cert_credential_name: String;
+        /// Names that a client's certificate may hold.
+        denies "subjectAltNames" subject_alt_names: Vec<String>;
+        /// SHA-256 of the keys of clients' certificates.
+        denies "verifyCertificateSpki" verify_certificate_spki: Vec<String>;
+        /// SHA-256 of clients' certificates.
+        denies "verifyCertificateHash" verify_certificate_hash: Vec<String>;
+        /// Oldest version.
+        denies "minProtocolVersion" min_protocol_version: Option<String>, one_of("TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3");
+        /// Newest version.
+        denies "maxProtocolVersion" max_protocol_version: Option<String>, one_of("TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3");
+        /// Cipher suites.
+        denies "cipherSuites" cipher_suites: Vec<String>;
+        /// File of revoked certificates.
+        denies "caCrl" ca_crl: String;
+        /// Files of several certificates.
+        denies "tlsCertificates" tls_certificates: Vec<TlsCertificate>;
+        /// Do not verify clients.
+        later "insecureSkipVerify" insecure_skip_verify: Option<bool>;
+    }
+
+    /// Files of a certificate.
+    pub struct TlsCertificate {
+        /// File of the certificate.
+        denies "serverCertificate" server_certificate: String;
+        /// File of its key.
+        denies "privateKey" private_key: String;
+        /// File of the authorities that clients are verified by.
+        denies "caCertificates" ca_certificates: String;
+    }
+
+    /// How connections to a server are protected.
+    pub enum ServerTlsMode {
+        #[default] Passthrough = "PASSTHROUGH",
+        Simple = "SIMPLE",
+        Mutual = "MUTUAL",
+        AutoPassthrough = "AUTO_PASSTHROUGH",
+        IstioMutual = "ISTIO_MUTUAL",
+        OptionalMutual = "OPTIONAL_MUTUAL",
+    }
 }

@@ -18,8 +18,28 @@ use crate::schema::described;
 
 described! {
     /// Selects workloads by their labels, in the object's namespace.
-    pub struct WorkloadSelector { acts "labels" labels: BTreeMap<String, String>; acts "matchLabels" match_labels: BTreeMap<String, String>; }
+    pub struct WorkloadSelector {
+        /// Labels that a workload must have, all of them.
+        acts "labels" labels: BTreeMap<String, String>;
+        /// The same, as `DestinationRule` names it.
+        acts "matchLabels" match_labels: BTreeMap<String, String>;
+    }
+
     /// A port of a gateway server, a service entry or a sidecar listener.
-    pub struct Port { acts "number" number: u16; acts "protocol" protocol: String; acts "name" name: String; acts "targetPort" target_port: Option<u16>; }
-    pub struct PortSelector { acts "number" number: u16; }
+    pub struct Port {
+        /// Port number, 1 to 65535.
+        acts "number" number: u16, required;
+        /// `HTTP`, `HTTPS`, `HTTP2`, `GRPC`, `GRPC-WEB`, `TLS`, `TCP`, `MONGO`, `MYSQL`, `REDIS`.
+        acts "protocol" protocol: String;
+        /// Label of the port.
+        acts "name" name: String, required;
+        /// Deprecated and without meaning in Istio.
+        acts "targetPort" target_port: Option<u16>;
+    }
+
+    /// Names a port by its number.
+    pub struct PortSelector {
+        /// Port number, 1 to 65535.
+        acts "number" number: u16;
+    }
 }

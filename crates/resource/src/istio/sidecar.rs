@@ -4,14 +4,60 @@ use super::{ConnectionPoolSettings, Destination, Port, ServerTlsSettings, Worklo
 use crate::schema::described;
 
 described! {
+    /// What the proxies of a namespace, or of chosen workloads, receive.
     pub struct Sidecar {
-        acts "workloadSelector" workload_selector: Option<WorkloadSelector>; acts "ingress" ingress: Vec<IngressListener>; acts "egress" egress: Vec<EgressListener>;
-        acts "outboundTrafficPolicy" outbound_traffic_policy: Option<OutboundTrafficPolicy>; later "inboundConnectionPool" inbound_connection_pool: Option<ConnectionPoolSettings>;
+        /// Workloads; absent: the namespace.
+        acts "workloadSelector" workload_selector: Option<WorkloadSelector>;
+        /// Listeners for traffic to the workload; none: by its services.
+        acts "ingress" ingress: Vec<IngressListener>;
+        /// What the workload can call; none: everything it can see.
+        acts "egress" egress: Vec<EgressListener>;
+        /// Traffic to unknown hosts; absent: ALLOW_ANY.
+        acts "outboundTrafficPolicy" outbound_traffic_policy: Option<OutboundTrafficPolicy>;
+        /// Connections from the proxy to the workload.
+        later "inboundConnectionPool" inbound_connection_pool: Option<ConnectionPoolSettings>;
     }
+
+    /// A listener for traffic to the workload.
     pub struct IngressListener {
-        acts "port" port: Option<Port>; acts "bind" bind: String; acts "captureMode" capture_mode: String; acts "defaultEndpoint" default_endpoint: String; denies "tls" tls: Option<ServerTlsSettings>; later "connectionPool" connection_pool: Option<ConnectionPoolSettings>;
+        /// Port.
+        acts "port" port: Option<Port>, required;
+        /// Address; absent: the instance's.
+        acts "bind" bind: String;
+        /// How traffic is captured.
+        acts "captureMode" capture_mode: String, one_of("DEFAULT", "IPTABLES", "NONE");
+        /// Where the workload listens: `127.0.0.1:PORT`, `0.0.0.0:PORT`, `[::1]:PORT` or
+        /// `unix:///path`.
+        acts "defaultEndpoint" default_endpoint: String;
+        /// TLS of the listener.
+        denies "tls" tls: Option<ServerTlsSettings>;
+        /// Connections to the workload.
+        later "connectionPool" connection_pool: Option<ConnectionPoolSettings>;
     }
-    pub struct EgressListener { acts "port" port: Option<Port>; acts "bind" bind: String; acts "captureMode" capture_mode: String; acts "hosts" hosts: Vec<String>; }
-    pub struct OutboundTrafficPolicy { acts "mode" mode: OutboundMode; later "egressProxy" egress_proxy: Option<Destination>; }
-    pub enum OutboundMode { #[default] RegistryOnly = "REGISTRY_ONLY", AllowAny = "ALLOW_ANY" }
+
+    /// What the workload can call.
+    pub struct EgressListener {
+        /// Port; absent: every port of the hosts.
+        acts "port" port: Option<Port>;
+        /// Address; absent: the hosts' addresses.
+        acts "bind" bind: String;
+        /// How traffic is captured.
+        acts "captureMode" capture_mode: String, one_of("DEFAULT", "IPTABLES", "NONE");
+        /// Hosts: `NAMESPACE/NAME`, with `*`, `.` and `~` for namespaces and `*` for names.
+        acts "hosts" hosts: Vec<String>, required;
+    }
+
+    /// Traffic to unknown hosts.
+    pub struct OutboundTrafficPolicy {
+        /// Whether it is let through.
+        acts "mode" mode: OutboundMode;
+        /// Where it is sent.
+        later "egressProxy" egress_proxy: Option<Destination>;
+    }
+
+    /// Whether traffic to unknown hosts is let through.
+    pub enum OutboundMode {
+        #[default] RegistryOnly = "REGISTRY_ONLY",
+        AllowAny = "ALLOW_ANY",
+    }
 }
