@@ -5,6 +5,7 @@ mod control;
 mod feed;
 pub mod finding;
 mod push;
+pub mod registry;
 mod scope;
 pub mod status;
 pub mod world;

@@ -50,6 +50,8 @@ pub trait Leases: Send + Sync {
     fn next_expiry(&self) -> Option<Instant>;
     /// Every lease held, for an owner that starts again.
     fn held(&self) -> Vec<LeaseInfo>;
+    /// The lease an object is attached to.
+    fn lease_of(&self, key: &Key) -> Option<LeaseInfo>;
 }
 
 struct Lease {

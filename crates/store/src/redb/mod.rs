@@ -171,4 +171,9 @@ impl Leases for RedbStore {
     fn held(&self) -> Vec<LeaseInfo> {
         self.lock_leases().held()
     }
+
+    fn lease_of(&self, key: &Key) -> Option<LeaseInfo> {
+        let leases = self.lock_leases();
+        leases.info(leases.of(key)?)
+    }
 }
