@@ -1,1 +1,102 @@
+use std::sync::Arc;
 
+use super::*;
+use crate::snapshot::{Direction, Inspect, Name, NetworkFilter};
+
+fn chain(name: &str, matches: ChainMatch) -> Arc<FilterChain> {
+    Arc::new(FilterChain { name: name.into(), matches, filter: NetworkFilter::Close, provenance: None })
+}
+
+fn listener(chains: Vec<Arc<FilterChain>>, default: bool) -> Listener {
+    Listener {
+        name: Name::new("l"),
+        addresses: Default::default(),
+        bind_to_port: true,
+        use_original_dst: false,
+        inspect: Inspect::default(),
+        inspect_timeout: None,
+        continue_on_timeout: false,
+        chains: chains.into(),
+        default_chain: default.then(|| chain("default", ChainMatch::default())),
+        transparent: false,
+        freebind: false,
+        direction: Direction::Unspecified,
+        buffer_limit: 0,
+        backlog: None,
+        provenance: None,
+    }
+}
+
+fn connection<'c>(destination: &str, source: &str) -> Connection<'c> {
+    let source: SocketAddr = source.parse().unwrap();
+    Connection {
+        destination: destination.parse().unwrap(),
+        source,
+        direct_source: source.ip(),
+        server_name: "",
+        transport_protocol: "raw_buffer",
+        application_protocols: &[],
+    }
+}
+
+fn chosen(listener: &Listener, connection: Connection<'_>) -> String {
+    match_filter_chain(listener, &connection).map_or("none".into(), |chain| chain.name.to_string())
+}
+
+#[test]
+fn each_criterion_keeps_the_best_match() {
+    let nets = |list: &[&str]| list.iter().map(|net| net.parse().unwrap()).collect::<Vec<IpNet>>();
+    let texts = |list: &[&str]| list.iter().map(|text| Box::from(*text)).collect::<Vec<Box<str>>>();
+    let any = ChainMatch::default;
+    let listener = listener(
+        vec![
+            chain("any", any()),
+            chain("port", ChainMatch { destination_port: Some(443), ..any() }),
+            chain("wide", ChainMatch { destinations: nets(&["10.0.0.0/8"]), ..any() }),
+            chain("narrow", ChainMatch { destinations: nets(&["10.1.0.0/16", "fd00::/8"]), ..any() }),
+            chain("exact", ChainMatch { server_names: texts(&["a.com"]), ..any() }),
+            chain("suffix", ChainMatch { server_names: texts(&["*.a.com"]), ..any() }),
+            chain("longer", ChainMatch { server_names: texts(&["*.b.a.com"]), ..any() }),
+            chain("tls", ChainMatch { transport_protocol: "tls".into(), ..any() }),
+            chain("h2", ChainMatch { application_protocols: texts(&["h2c", "http/1.1"]), ..any() }),
+            chain("local", ChainMatch { source_type: SourceType::SameIpOrLoopback, ..any() }),
+            chain("from", ChainMatch { sources: nets(&["192.168.0.0/16"]), ..any() }),
+            chain("from-port", ChainMatch { source_ports: vec![7], ..any() }),
+        ],
+        true,
+    );
+    let base = connection("11.0.0.1:80", "1.2.3.4:5");
+    let named = |name| Connection { server_name: name, ..base };
+    let rows = [
+        (base, "any"),
+        (connection("11.0.0.1:443", "1.2.3.4:5"), "port"),
+        (connection("10.2.0.1:80", "1.2.3.4:5"), "wide"),
+        (connection("10.1.0.1:80", "1.2.3.4:5"), "narrow"),
+        (connection("[::ffff:10.1.0.1]:80", "1.2.3.4:5"), "narrow"),
+        (connection("[fd00::1]:80", "[fd01::1]:5"), "narrow"),
+        (connection("10.1.0.1:443", "1.2.3.4:5"), "port"),
+        (named("a.com"), "exact"),
+        (named("A.com"), "exact"),
+        (named("x.a.com"), "suffix"),
+        (named("x.b.a.com"), "longer"),
+        (named("b.com"), "any"),
+        (Connection { transport_protocol: "tls", ..base }, "tls"),
+        (Connection { application_protocols: &["http/1.1"], ..base }, "h2"),
+        (Connection { application_protocols: &["http/1.0"], ..base }, "any"),
+        (connection("11.0.0.1:80", "127.0.0.1:5"), "local"),
+        (connection("11.0.0.1:80", "11.0.0.1:5"), "local"),
+        (connection("11.0.0.1:80", "192.168.3.4:5"), "from"),
+        (connection("11.0.0.1:80", "1.2.3.4:7"), "from-port"),
+    ];
+    for (given, expected) in rows {
+        assert_eq!(chosen(&listener, given), expected, "{given:?}");
+    }
+}
+
+#[test]
+fn the_default_chain_takes_what_nothing_matches() {
+    let only = || vec![chain("port", ChainMatch { destination_port: Some(443), ..ChainMatch::default() })];
+    let given = connection("11.0.0.1:80", "1.2.3.4:5");
+    assert_eq!(chosen(&listener(only(), true), given), "default");
+    assert_eq!(chosen(&listener(only(), false), given), "none");
+}

@@ -189,3 +189,7 @@ fn aborted<'s>(abort: &'s FaultAbort, head: &RequestHead, roll: u64) -> Option<A
     };
     fraction.hit(roll).then_some(Abort { status, grpc_status, body })
 }
+
+#[cfg(test)]
+#[path = "filters_test.rs"]
+mod filters_test;

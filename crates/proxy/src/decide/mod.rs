@@ -447,5 +447,8 @@ pub fn requested_upgrade(head: &RequestHead) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
+pub(crate) mod kit;
+
+#[cfg(test)]
 #[path = "decide_test.rs"]
 mod decide_test;

@@ -52,7 +52,7 @@ pub fn prepare<'s>(
     hop_by_hop(head);
     let edge = http.use_remote_address;
     forwarded(http, downstream, head);
-    clean(head, edge);
+    clean(http, head, edge);
     if edge {
         head.headers.set("x-envoy-external-address", downstream.peer_ip().to_string().as_bytes());
     }
@@ -254,7 +254,7 @@ fn append_via(headers: &mut crate::http::head::Headers, via: &str) {
     headers.set("via", &all);
 }
 
-fn clean(head: &mut RequestHead, edge: bool) {
+fn clean(http: &HttpConnectionManager, head: &mut RequestHead, edge: bool) {
     let suspicious = head.headers.iter().any(|(name, _)| {
         name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"x-envoy-"))
             || name.eq_ignore_ascii_case(b"x-forwarded-client-cert")
@@ -268,7 +268,9 @@ fn clean(head: &mut RequestHead, edge: bool) {
         for name in INTERNAL_HEADERS {
             head.headers.remove(name);
         }
-        head.headers.remove("x-forwarded-client-cert");
+        if !http.forward_client_cert {
+            head.headers.remove("x-forwarded-client-cert");
+        }
     }
 }
 
@@ -318,3 +320,7 @@ pub fn finish_response(
         _ => {}
     }
 }
+
+#[cfg(test)]
+#[path = "prepare_test.rs"]
+mod prepare_test;

@@ -30,6 +30,9 @@ pub struct HttpConnectionManager {
     pub skip_xff_append: bool,
     /// `append_x_forwarded_port`.
     pub append_x_forwarded_port: bool,
+    /// `forward_client_cert_details` is ALWAYS_FORWARD_ONLY: keep `x-forwarded-client-cert` (else removed: no client has a
+    /// certificate on a plain connection).
+    pub forward_client_cert: bool,
     /// `via`; empty is off.
     pub via: Box<str>,
     /// `generate_request_id`, default true.

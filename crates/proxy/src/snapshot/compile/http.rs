@@ -61,9 +61,6 @@ pub(crate) fn compile(
     let http1 = value.http_protocol_options.clone().unwrap_or_default();
     let time = |given, field, default| value::limit(given, field, default);
     let minutes = |count: u64| Some(Duration::from_secs(60 * count));
-    if !matches!(value.forward_client_cert_details, 0) {
-        seen.insert("HttpConnectionManager.forward_client_cert_details");
-    }
     Ok(HttpConnectionManager {
         codec: codec(value.codec_type)?,
         stat_prefix: value.stat_prefix.as_str().into(),
@@ -84,6 +81,7 @@ pub(crate) fn compile(
         xff_num_trusted_hops: value.xff_num_trusted_hops,
         skip_xff_append: value.skip_xff_append,
         append_x_forwarded_port: value.append_x_forwarded_port,
+        forward_client_cert: value.forward_client_cert_details == 4,
         via: text(&value.via, "via")?,
         generate_request_id: value::flag(value.generate_request_id.as_ref(), true),
         preserve_external_request_id: value.preserve_external_request_id,
