@@ -1,3 +1,5 @@
+#![expect(deprecated, reason = "deprecated fields act, too")]
+
 use envoy_types::pb::envoy::config::route::v3 as rds;
 use envoy_types::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier as H;
 use envoy_types::pb::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier as Q;

@@ -15,7 +15,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 use envoy_types::pb::google::protobuf;
 use heddle_xds::ResourceType;
-use prost::{Message, Name as _};
+use prost::Message;
 
 use super::{Decision, Downstream, Forward, Respond, decide};
 use crate::http::head::{RequestHead, Scheme};

@@ -244,6 +244,7 @@ impl<'s> Request<'s, '_> {
     }
 
     /// The upgrade asked for, or the answer when it is not allowed here.
+    #[expect(clippy::result_large_err, reason = "an answer is built once per request and lives on the stack")]
     fn upgrade(&self, route: Option<&'s Route>) -> Result<UpgradeOutcome, Respond<'s>> {
         let Some(kind) = requested_upgrade(self.head) else { return Ok(UpgradeOutcome::None) };
         let same = |name: &str| kind.eq_ignore_ascii_case(name.as_bytes());

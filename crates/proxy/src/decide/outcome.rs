@@ -13,10 +13,6 @@ use crate::snapshot::{
 
 /// What happens to a request.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "lives on the stack of one exchange; a box would be an allocation"
-)]
 pub enum Decision<'s> {
     /// It goes to a cluster.
     Forward(Forward<'s>),
@@ -146,7 +142,7 @@ pub struct Respond<'s> {
     /// Type of the body, default `text/plain`.
     pub content_type: Option<&'s str>,
     /// Headers of the answer itself (`location`, CORS preflight).
-    pub headers: SmallVec<[(&'static str, Box<[u8]>); 2]>,
+    pub headers: SmallVec<[OwnHeader; 2]>,
     /// Envoy's response flag (`NR`, `NC`, ...); empty for none.
     pub flag: &'static str,
     /// Envoy's response code details.
@@ -158,6 +154,9 @@ pub struct Respond<'s> {
     /// The request is gRPC.
     pub grpc: bool,
 }
+
+/// A header of an answer made here: lowercased name and value.
+pub type OwnHeader = (&'static str, Box<[u8]>);
 
 /// The route of an answer.
 #[derive(Clone, Copy, Debug)]

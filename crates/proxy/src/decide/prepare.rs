@@ -1,5 +1,7 @@
 //! The connection manager's own work on requests and responses.
 
+#![expect(clippy::result_large_err, reason = "an answer is built once per request and lives on the stack")]
+
 use super::matching::{is_grpc, roll};
 use super::path::{self, Slashes};
 use super::{Downstream, Respond, domains, requested_upgrade, rewrite};

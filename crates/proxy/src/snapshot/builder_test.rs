@@ -255,7 +255,7 @@ proptest! {
     fn changes_one_by_one_come_to_the_same_as_the_last_of_each(changes in proptest::collection::vec(change(), 0..40)) {
         let kinds = [T::Cluster, T::Endpoint, T::Route];
         let mut one_by_one = SnapshotBuilder::new();
-        let mut last = std::collections::BTreeMap::new();
+        let mut last = BTreeMap::new();
         let now = Instant::now();
         for (kind, name, version) in &changes {
             let text = format!("n{name}");

@@ -57,7 +57,7 @@ pub(crate) fn compile(
 ) -> Compiled<HttpConnectionManager> {
     manager::judge(value, seen)?;
     let (http_filters, router) = http_filters(&value.http_filters, seen)?;
-    let common = value.common_http_protocol_options.clone().unwrap_or_default();
+    let common = value.common_http_protocol_options.unwrap_or_default();
     let http1 = value.http_protocol_options.clone().unwrap_or_default();
     let time = |given, field, default| value::limit(given, field, default);
     let minutes = |count: u64| Some(Duration::from_secs(60 * count));
@@ -197,7 +197,10 @@ fn routes(value: Option<&kinds::RouteSpecifier>, seen: &mut Listed) -> Compiled<
     }
 }
 
-fn upgrades(value: &[kinds::UpgradeConfig]) -> Compiled<Box<[(Box<str>, bool)]>> {
+/// Lowercased type, and whether it is on by default.
+type Upgrades = Box<[(Box<str>, bool)]>;
+
+fn upgrades(value: &[kinds::UpgradeConfig]) -> Compiled<Upgrades> {
     let one = |(index, config): (usize, &kinds::UpgradeConfig)| {
         if !config.filters.is_empty() {
             return Err(Refusal::new(&format!("upgrade_configs[{index}].filters"), "is not built"));

@@ -73,7 +73,8 @@ macro_rules! judge {
      refused: [$($refused:ident),* $(,)?]) => {
         #[allow(deprecated)]
         pub(crate) mod $name {
-            use crate::snapshot::compile::judge::{Compiled, Effect, Listed, Refusal, Rule, is_set};
+            #[allow(unused_imports, reason = "a message all of whose fields act needs no check")]
+            use crate::snapshot::compile::judge::{self, Compiled, Effect, Listed, Rule};
 
             /// The judgement of each field.
             pub(crate) const RULES: &[Rule] = &[
@@ -86,9 +87,9 @@ macro_rules! judge {
             pub(crate) fn judge(message: &$message, seen: &mut Listed) -> Compiled<()> {
                 type Message = $message;
                 let Message { $($acts: _,)* $($listed,)* $($refused,)* } = message;
-                $(if is_set($listed) { seen.insert(concat!($text, ".", stringify!($listed))); })*
-                $(if is_set($refused) {
-                    return Err(Refusal::new(stringify!($refused), "is not built; remove it or serve this resource by another proxy"));
+                $(if judge::is_set($listed) { seen.insert(concat!($text, ".", stringify!($listed))); })*
+                $(if judge::is_set($refused) {
+                    return Err(judge::Refusal::new(stringify!($refused), "is not built; remove it or serve this resource by another proxy"));
                 })*
                 let _ = seen;
                 Ok(())

@@ -110,14 +110,11 @@ pub(crate) fn header_value(text: &str) -> Compiled<()> {
 }
 
 pub(crate) fn socket_address(value: &core::Address) -> Compiled<SocketAddr> {
-    match named_address(value)? {
-        (host, port) => {
-            let ip: IpAddr = host
-                .parse()
-                .map_err(|_| Refusal::new("socket_address.address", format!("{host:?} is no IP address")))?;
-            Ok(SocketAddr::new(ip, port))
-        }
-    }
+    let (host, port) = named_address(value)?;
+    let ip: IpAddr = host
+        .parse()
+        .map_err(|_| Refusal::new("socket_address.address", format!("{host:?} is no IP address")))?;
+    Ok(SocketAddr::new(ip, port))
 }
 
 /// An address whose host may be a name.
