@@ -39,7 +39,7 @@ pub(crate) async fn answer(api: &Arc<Api>, call: &Call, key: &Key) -> Result<Res
     {
         return Err(ApiError::conflict(key.kind, &key.name, &why));
     }
-    let held = leases.held().into_iter().find(|lease| lease.keys.contains(key));
+    let held = leases.lease_of(key);
     match (&call.method, held) {
         (&Method::GET, Some(lease)) => Ok(json_response(StatusCode::OK, &shown(key, &lease))),
         (&Method::GET | &Method::DELETE, None) => {

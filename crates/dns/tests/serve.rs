@@ -195,6 +195,36 @@ async fn without_a_resolver_the_answer_is_a_failure_and_mesh_names_go_on() {
 }
 
 #[tokio::test]
+async fn names_follow_the_tables_and_outlive_their_sender() {
+    use prost::Message as _;
+    let directory = tempfile::tempdir().unwrap();
+    let saved = directory.path().join("names");
+    let reviews = question("reviews.default.svc.cluster.local.", RecordType::A);
+    let start = async || {
+        let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        let address = server.local_addr().unwrap();
+        let (sender, tables) = tokio::sync::mpsc::unbounded_channel::<Vec<u8>>();
+        let config = ServerConfig::default();
+        let task = heddle_dns::follow(server, tables, Some(saved.clone()), config, std::future::pending());
+        (address, sender, tokio::spawn(task))
+    };
+    let (address, tables, task) = start().await;
+    assert!(ask_udp(address, &reviews).await.answers.is_empty());
+    tables.send(table().encode_to_vec()).unwrap();
+    tables.send(vec![0xff]).unwrap();
+    drop(tables);
+    let answered = async {
+        while ask_udp(address, &reviews).await.answers.is_empty() || !saved.exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), answered).await.expect("the table in force");
+    task.abort();
+    let (address, _tables, _) = start().await;
+    assert_eq!(ask_udp(address, &reviews).await.answers.len(), 1, "from the disk");
+}
+
+#[tokio::test]
 async fn dig_understands_the_answers() {
     let Some(dig) = find_dig() else { return };
     let mesh = start(Some(resolver().await)).await;
