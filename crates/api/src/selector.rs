@@ -147,6 +147,11 @@ impl FieldSelector {
         Ok(Self(terms))
     }
 
+    /// True when it reads nothing that changes.
+    fn is_of_names(&self) -> bool {
+        self.0.iter().all(|(field, _, _)| field.starts_with("metadata."))
+    }
+
     pub(crate) fn matches(&self, json: &Value) -> bool {
         self.0.iter().all(|(field, equal, wanted)| {
             let found = field.split('.').try_fold(json, |value, step| value.get(step));
@@ -175,8 +180,18 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    pub(crate) fn matches(&self, object: &Object) -> bool {
+    /// True when the object is in the namespace asked for.
+    pub(crate) fn concerns(&self, object: &Object) -> bool {
         self.namespace.as_deref().is_none_or(|n| n == &*object.meta.namespace)
+    }
+
+    /// True when an object matches all its life or never.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_of_names()
+    }
+
+    pub(crate) fn matches(&self, object: &Object) -> bool {
+        self.concerns(object)
             && (self.labels.is_empty() || self.labels.matches(&object.meta.labels))
             && self.fields.matches(&object.json)
     }

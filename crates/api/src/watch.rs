@@ -87,20 +87,22 @@ fn name_of(object: &Object) -> Name {
 #[derive(Default)]
 struct Seen {
     known: HashSet<Name>,
-    /// Changed between the client's revision and now: whether the client has them is not known.
-    uncertain: HashSet<Name>,
+    /// Of a watch that goes on from a revision: the objects of which it is known whether the client has
+    /// them. Any other may have been the client's when it is first seen.
+    settled: Option<HashSet<Name>>,
 }
 
 impl Seen {
     fn before(listing: &Listing, from: &Versions, selection: &Selection) -> Self {
-        let mut seen = Self::default();
+        let mut seen = Self { known: HashSet::new(), settled: Some(HashSet::new()) };
         for (index, object) in listing.items.iter().enumerate() {
-            let in_namespace = selection.namespace.as_deref().is_none_or(|n| n == &*object.meta.namespace);
             if !listing.unchanged_since(index, from) {
-                if in_namespace {
-                    seen.uncertain.insert(name_of(object));
-                }
-            } else if selection.matches(object) {
+                continue;
+            }
+            if let Some(settled) = &mut seen.settled {
+                settled.insert(name_of(object));
+            }
+            if selection.matches(object) {
                 seen.known.insert(name_of(object));
             }
         }
@@ -110,15 +112,35 @@ impl Seen {
     /// What an event is to the client; `None`: nothing.
     fn judge(&mut self, event: &Event, selection: &Selection) -> Option<&'static str> {
         let object = event.object()?;
-        let name = name_of(object);
-        let gone = matches!(event, Event::Delete(_));
-        let matches = selection.matches(object);
-        let uncertain = self.uncertain.remove(&name);
-        if gone || !matches {
-            let had = self.known.remove(&name);
-            return (had || uncertain || (gone && matches)).then_some("DELETED");
+        if !selection.concerns(object) {
+            return None;
         }
-        Some(if self.known.insert(name) { "ADDED" } else { "MODIFIED" })
+        let name = name_of(object);
+        let first_sight = self.settled.as_mut().is_some_and(|settled| settled.insert(name.clone()));
+        let gone = matches!(event, Event::Delete(_));
+        let had = self.known.contains(&name) || (first_sight && (gone || !looks_new(object)));
+        if gone || !selection.matches(object) {
+            self.known.remove(&name);
+            return had.then_some("DELETED");
+        }
+        self.known.insert(name);
+        // Of an object that changed, and that a change may have brought in, either is right.
+        Some(if had && (selection.is_plain() || !first_sight) { "MODIFIED" } else { "ADDED" })
+    }
+}
+
+/// Whether an object looks as it did when it was created. The store does not say; a second manager, or
+/// one that wrote later, tells of a change.
+fn looks_new(object: &Object) -> bool {
+    let metadata = object.json.get("metadata");
+    let managers = metadata.and_then(|m| m.get("managedFields")).and_then(Value::as_array);
+    match managers.map(Vec::as_slice) {
+        Some([one]) => {
+            object.meta.generation <= 1
+                && one.get("time").and_then(Value::as_str) == Some(object.meta.creation_timestamp.as_str())
+        }
+        Some([]) | None => object.meta.generation <= 1,
+        Some(_) => false,
     }
 }
 

@@ -188,3 +188,7 @@ fn owned_changes(comparison: Comparison) -> Comparison {
         removed: owned_fields(comparison.removed),
     }
 }
+
+#[cfg(test)]
+#[path = "apply_test.rs"]
+mod apply_test;

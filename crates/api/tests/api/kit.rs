@@ -170,3 +170,62 @@ fn words(text: &str) -> Vec<String> {
     }
     words
 }
+
+/// An answer as it came.
+pub(crate) struct Reply {
+    pub(crate) code: u16,
+    head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Every value of a header, by its lower-case name.
+    pub(crate) fn header(&self, name: &str) -> Vec<String> {
+        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        fields.filter(|(n, _)| n.to_lowercase() == name).map(|(_, v)| v.to_owned()).collect()
+    }
+}
+
+impl Served {
+    /// One request, written by hand; `headers` are lines. HTTP/1.0, so that the answer has no chunks.
+    pub(crate) fn ask(&self, request: &str, headers: &[&str], body: &str) -> Reply {
+        use std::io::{Read as _, Write as _};
+        let address = self.url.trim_start_matches("http://");
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let mut text = format!("{request} HTTP/1.0\r\n");
+        if !headers.iter().any(|h| h.to_lowercase().starts_with("host:")) {
+            text.push_str(&format!("Host: {address}\r\n"));
+        }
+        for header in headers {
+            text.push_str(&format!("{header}\r\n"));
+        }
+        if !body.is_empty() {
+            text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        stream.write_all(format!("{text}\r\n").as_bytes()).unwrap();
+        // A server that refuses a long body need not read it.
+        stream.write_all(body.as_bytes()).ok();
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).ok();
+        let end = reply.windows(4).position(|w| w == b"\r\n\r\n").expect("an answer");
+        let head = String::from_utf8_lossy(&reply[..end]).into_owned();
+        let code = head.split(' ').nth(1).and_then(|c| c.parse().ok()).expect("a status");
+        Reply { code, head, body: reply[end + 4..].to_vec() }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Reply {
+        self.ask(&format!("GET {path}"), &[], "")
+    }
+
+    pub(crate) fn send(&self, request: &str, body: &serde_json::Value) -> Reply {
+        self.ask(request, &["Content-Type: application/json"], &body.to_string())
+    }
+}

@@ -1,5 +1,6 @@
 //! The API as its users see it: plain HTTP, kubectl, the Python client.
 
+mod http;
 mod kit;
 mod kubectl;
 mod python;
