@@ -4,6 +4,8 @@ pub mod compile;
 mod control;
 mod feed;
 pub mod finding;
+#[cfg(test)]
+mod kit;
 mod push;
 pub mod registry;
 mod scope;

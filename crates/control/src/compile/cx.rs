@@ -65,6 +65,7 @@ impl<'a> Cx<'a> {
         let mut reads = self.reads.borrow_mut();
         reads.inputs.insert(found.id);
         reads.attributes.extend(found.attributes.iter().cloned());
+        self.findings.borrow_mut().extend(found.output.findings.iter().cloned());
         found.output.value
     }
 

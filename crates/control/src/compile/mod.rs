@@ -37,3 +37,8 @@ pub fn compile(world: &World, scope: &Scope) -> Compiled {
     compiler.attach(world, scope);
     compiler.compiled(scope).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod compile_test;
+#[cfg(test)]
+mod incremental_test;
