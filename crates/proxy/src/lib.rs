@@ -2,11 +2,24 @@
 
 #![allow(dead_code, reason = "the parts land one after the other")]
 
-pub(crate) mod conn;
-pub mod decide;
-
-pub mod http;
-pub mod snapshot;
-
+pub(crate) mod admin;
 #[path = "upstream/balance.rs"]
 pub mod balance;
+pub(crate) mod config;
+pub(crate) mod conn;
+pub mod decide;
+pub(crate) mod disk;
+pub(crate) mod feed;
+pub mod http;
+pub(crate) mod policy;
+pub(crate) mod resolve;
+pub(crate) mod run;
+pub mod snapshot;
+pub(crate) mod sockets;
+pub(crate) mod tcp;
+pub(crate) mod telemetry;
+pub(crate) mod upstream;
+pub(crate) mod worker;
+
+pub use config::{Bound, CaptureSockets, Interception, ProxyConfig, Role};
+pub use run::{Proxy, ProxyError, run};

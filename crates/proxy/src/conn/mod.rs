@@ -2,4 +2,7 @@
 
 pub(crate) mod alarm;
 pub(crate) mod buffers;
+pub(crate) mod open;
+pub(crate) mod registry;
+pub(crate) mod sniff;
 pub(crate) mod wire;

@@ -1,9 +1,13 @@
 //! HTTP/2: a stream of a connection that the `h2` crate drives.
 
+use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::head::Headers;
 use super::stream::{Broken, Got};
@@ -11,6 +15,8 @@ use super::stream::{Broken, Got};
 /// One stream, either side.
 #[derive(Debug)]
 pub(crate) struct H2Stream {
+    /// The response that an upstream stream waits for.
+    pub(crate) response: Option<h2::client::ResponseFuture>,
     recv: Option<RecvStream>,
     data: Bytes,
     trailers: Option<Headers>,
@@ -19,7 +25,15 @@ pub(crate) struct H2Stream {
 
 impl H2Stream {
     pub(crate) fn new(recv: Option<RecvStream>, send: Option<SendStream<Bytes>>) -> Self {
-        Self { recv, data: Bytes::new(), trailers: None, send }
+        Self { response: None, recv, data: Bytes::new(), trailers: None, send }
+    }
+
+    pub(crate) fn set_send(&mut self, send: Option<SendStream<Bytes>>) {
+        self.send = send;
+    }
+
+    pub(crate) fn set_recv(&mut self, recv: RecvStream) {
+        self.recv = Some(recv);
     }
 
     pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Got, Broken>> {
@@ -149,4 +163,58 @@ pub(crate) fn map(headers: &Headers) -> http::HeaderMap {
         }
     }
     map
+}
+
+/// A connection of which something was read already.
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    read: Bytes,
+    io: TcpStream,
+}
+
+impl Replayed {
+    pub(crate) fn new(io: TcpStream, read: Vec<u8>) -> Self {
+        Self { read: read.into(), io }
+    }
+}
+
+impl AsyncRead for Replayed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let len = self.read.len().min(buf.remaining());
+        buf.put_slice(&self.read.split_to(len));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Replayed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
 }

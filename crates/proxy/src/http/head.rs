@@ -396,6 +396,15 @@ impl ResponseHead {
     }
 }
 
+/// `content-type: application/grpc` or a subtype of it.
+pub(crate) fn is_grpc(headers: &Headers) -> bool {
+    const TYPE: &[u8] = b"application/grpc";
+    headers
+        .get("content-type")
+        .and_then(|value| value.strip_prefix(TYPE))
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
 #[cfg(test)]
 #[path = "head_test.rs"]
 mod head_test;

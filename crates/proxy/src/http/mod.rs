@@ -2,6 +2,16 @@
 
 pub mod head;
 
+pub(crate) mod answer;
+pub(crate) mod body;
+pub(crate) mod client;
+pub(crate) mod date;
+pub(crate) mod exchange;
 pub(crate) mod h1;
 pub(crate) mod h2;
+pub(crate) mod mirror;
+pub(crate) mod retry;
+pub(crate) mod serve;
 pub(crate) mod stream;
+pub(crate) mod translate;
+pub(crate) mod trying;

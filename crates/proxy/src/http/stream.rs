@@ -118,7 +118,7 @@ impl Stream {
         }
     }
 
-    fn shared(&self) -> Option<&Bytes> {
+    pub(crate) fn shared(&self) -> Option<&Bytes> {
         match self {
             Self::Wire(_) => None,
             Self::H2(stream) => stream.shared(),
@@ -184,6 +184,11 @@ impl WireStream {
         self.expect(Framing::UntilClose);
         self.begin(Framing::UntilClose, Case::Kept);
         self.wire.set_bulk(true);
+    }
+
+    /// Bytes of the incoming body that are still to come, when known.
+    pub(crate) fn remaining(&self) -> Option<u64> {
+        self.recv.remaining()
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Got, Broken>> {

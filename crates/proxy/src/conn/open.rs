@@ -1,0 +1,180 @@
+//! From an accepted socket to the filter chain that serves it.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::alarm::Alarm;
+use super::registry::Control;
+use super::sniff::{Sniff, sniff};
+use super::wire::Wire;
+use crate::decide::Downstream;
+use crate::decide::chain::{Connection, match_filter_chain};
+use crate::http::head::Scheme;
+use crate::http::serve;
+use crate::snapshot::{Codec, FilterChain, Inspect, Listener, NetworkFilter};
+use crate::tcp::{Dialled, Relay};
+use crate::worker::Worker;
+
+/// Serves one accepted connection until it ends.
+pub(crate) async fn open(
+    worker: Rc<Worker>,
+    bound: Arc<Listener>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    control: Rc<Control>,
+) {
+    let Ok(local) = stream.local_addr() else { return };
+    let original_dst = match bound.use_original_dst || bound.inspect.original_dst {
+        true => original_dst(&stream).filter(|destination| *destination != local),
+        false => None,
+    };
+    let listener = match original_dst {
+        Some(destination) if bound.use_original_dst => {
+            worker.listener_for(destination).unwrap_or_else(|| bound.clone())
+        }
+        _ => bound,
+    };
+    let mut wire = Wire::new(stream, worker.buffers.clone());
+    let mut opening = Opening { worker: &worker, listener: &listener, peer, local, original_dst };
+    let Some((chain, dialled)) = opening.choose(&mut wire).await else { return };
+    let downstream = Rc::new(Downstream {
+        listener: listener.clone(),
+        chain: chain.clone(),
+        peer,
+        local,
+        original_dst,
+        scheme: Scheme::Http,
+        server_name: None,
+        connection_id: worker.connections.opened(),
+    });
+    match &chain.filter {
+        NetworkFilter::Http(http) => match is_h2(&mut wire, http.codec).await {
+            Some(true) => Box::pin(serve::h2(worker, downstream, wire, control)).await,
+            Some(false) => serve::h1(worker, &downstream, wire, control).await,
+            None => {}
+        },
+        NetworkFilter::Tcp(proxy) => {
+            Box::pin(Relay::new(&worker, &downstream, proxy, control).run(wire, dialled)).await;
+        }
+        NetworkFilter::Close => {}
+    }
+}
+
+/// What is known while a filter chain is looked for.
+struct Opening<'o> {
+    worker: &'o Rc<Worker>,
+    listener: &'o Arc<Listener>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    original_dst: Option<SocketAddr>,
+}
+
+impl Opening<'_> {
+    fn chain(&self, transport: &str, protocols: &[&str]) -> Option<Arc<FilterChain>> {
+        let connection = Connection {
+            destination: self.original_dst.unwrap_or(self.local),
+            source: self.peer,
+            direct_source: self.peer.ip(),
+            server_name: "",
+            transport_protocol: transport,
+            application_protocols: protocols,
+        };
+        match_filter_chain(self.listener, &connection).cloned()
+    }
+
+    /// The filter chain, and the connection to an endpoint if one was needed to find out.
+    ///
+    /// Where the protocol is to be detected, the endpoint is dialled at once and the side that speaks first decides: a
+    /// server that greets its clients is not kept waiting.
+    async fn choose(&mut self, wire: &mut Wire) -> Option<(Arc<FilterChain>, Option<Dialled>)> {
+        let Inspect { tls, http, .. } = self.listener.inspect;
+        let plain = self.chain("raw_buffer", &[]);
+        if !tls && !http {
+            return Some((plain?, None));
+        }
+        let deadline = self.listener.inspect_timeout.map(|most| Instant::now() + most);
+        let dial = async {
+            match plain.as_ref().map(|chain| &chain.filter) {
+                Some(NetworkFilter::Tcp(proxy)) => {
+                    Relay::dial(self.worker, self.original_dst, proxy).await.ok()
+                }
+                _ => None,
+            }
+        };
+        let mut dial = pin!(dial);
+        let (mut dialling, mut dialled, mut alarm) = (true, None::<Dialled>, Alarm::default());
+        let seen = poll_fn(|cx| {
+            if dialling && let Poll::Ready(outcome) = dial.as_mut().poll(cx) {
+                (dialling, dialled) = (false, outcome);
+            }
+            if let Some(dialled) = &mut dialled
+                && dialled.poll_spoke(cx).is_ready()
+            {
+                return Poll::Ready(Some(Sniff::Other));
+            }
+            loop {
+                let seen = sniff(wire.data());
+                if seen != Sniff::More {
+                    return Poll::Ready(Some(seen));
+                }
+                match wire.poll_fill(cx) {
+                    Poll::Ready(Ok(len)) if len > 0 => {}
+                    // A client that sends nothing and closes may still be a client of TCP.
+                    Poll::Ready(Ok(_)) => return Poll::Ready(Some(Sniff::Other)),
+                    Poll::Ready(Err(_)) => return Poll::Ready(None),
+                    Poll::Pending => break,
+                }
+            }
+            alarm.poll(cx, deadline).map(|()| Some(Sniff::Other))
+        })
+        .await?;
+        let protocol = seen.application_protocol();
+        let transport = if seen == Sniff::Tls && tls { "tls" } else { "raw_buffer" };
+        let chain = self.chain(transport, protocol.as_slice())?;
+        let same = plain.as_ref().is_some_and(|plain| Arc::ptr_eq(plain, &chain));
+        Some((chain, dialled.filter(|_| same)))
+    }
+}
+
+/// Whether HTTP/2 is spoken, once enough bytes are there to tell.
+async fn is_h2(wire: &mut Wire, codec: Codec) -> Option<bool> {
+    match codec {
+        Codec::Http1 => return Some(false),
+        Codec::Http2 => return Some(true),
+        Codec::Auto => {}
+    }
+    poll_fn(|cx| {
+        loop {
+            let data = wire.data();
+            let common = data.len().min(super::sniff::PREFACE.len());
+            if data[..common] != super::sniff::PREFACE[..common] {
+                return Poll::Ready(Some(false));
+            }
+            if common == super::sniff::PREFACE.len() {
+                return Poll::Ready(Some(true));
+            }
+            match wire.poll_fill(cx) {
+                Poll::Ready(Ok(len)) if len > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+/// Where a redirected connection was going (`SO_ORIGINAL_DST`).
+fn original_dst(stream: &TcpStream) -> Option<SocketAddr> {
+    let socket = SockRef::from(stream);
+    let address =
+        if stream.local_addr().ok()?.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
+    address.ok()?.as_socket()
+}

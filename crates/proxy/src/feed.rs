@@ -1,0 +1,166 @@
+//! From xDS to the workers: apply, subscribe to what is referred to, publish, acknowledge.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use heddle_runtime::{Gate, Workers};
+use heddle_xds::{ClientHandle, Reply, ResourceType, Update};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::disk::Disk;
+use crate::resolve::Resolver;
+use crate::snapshot::{Snapshot, SnapshotBuilder};
+use crate::sockets::Sockets;
+use crate::worker::Published;
+use crate::worker::run::Message;
+
+/// How long the workers have to take up a generation before it is acknowledged without them.
+const TAKE_UP: Duration = Duration::from_secs(1);
+
+/// An answer that is owed, with the refusals it will carry.
+type Owed = (Reply, BTreeMap<Arc<str>, String>);
+
+/// The resources in force, for `/config_dump` and the disk.
+pub(crate) type Held = Arc<Mutex<BTreeMap<(ResourceType, Arc<str>), (Arc<str>, bytes::Bytes)>>>;
+
+/// The management side's view of configuration.
+pub(crate) struct Feed {
+    pub(crate) builder: SnapshotBuilder,
+    pub(crate) published: Arc<Published>,
+    pub(crate) workers: Arc<Workers<Message>>,
+    pub(crate) sockets: Arc<Mutex<Sockets>>,
+    pub(crate) held: Held,
+    pub(crate) disk: Option<Disk>,
+    pub(crate) configured: Gate,
+    pub(crate) names: Option<mpsc::UnboundedSender<bytes::Bytes>>,
+    pub(crate) resolver: Resolver,
+    pub(crate) subscribed: BTreeMap<ResourceType, BTreeSet<Arc<str>>>,
+    pub(crate) owed: Vec<Owed>,
+}
+
+impl Feed {
+    /// Runs until the client ends.
+    pub(crate) async fn run(mut self, client: ClientHandle, mut updates: mpsc::Receiver<Update>) {
+        client.subscribe_all(ResourceType::Cluster);
+        client.subscribe_all(ResourceType::Listener);
+        client.subscribe_all(ResourceType::NameTable);
+        self.subscribe(&client);
+        self.publish().await;
+        loop {
+            let deadline = self.builder.deadline().map(tokio::time::Instant::from_std);
+            tokio::select! {
+                update = updates.recv() => match update {
+                    Some(update) => self.apply(update),
+                    None => return,
+                },
+                Some((cluster, set)) = self.resolver.next() => self.builder.set_resolved(&cluster, set),
+                () = until(deadline) => {}
+            }
+            self.subscribe(&client);
+            self.publish().await;
+        }
+    }
+
+    fn apply(&mut self, update: Update) {
+        let kind = update.kind;
+        let mut refused = BTreeMap::new();
+        if kind == ResourceType::NameTable {
+            for resource in &update.added {
+                if let Some(names) = &self.names {
+                    let _ = names.send(resource.body.clone());
+                }
+            }
+        }
+        for resource in update.added {
+            if kind != ResourceType::NameTable
+                && let Err(nack) = self.builder.apply(kind, &resource.name, &resource.body)
+            {
+                tracing::warn!(%kind, name = %resource.name, reason = %nack.reason, "configuration refused; the previous version stays in force");
+                refused.insert(resource.name, nack.reason);
+                continue;
+            }
+            self.held().insert((kind, resource.name), (resource.version, resource.body));
+        }
+        for name in &update.removed {
+            self.builder.remove(kind, name);
+            self.held().remove(&(kind, name.clone()));
+        }
+        self.owed.push((update.reply, refused));
+    }
+
+    fn held(
+        &self,
+    ) -> std::sync::MutexGuard<'_, BTreeMap<(ResourceType, Arc<str>), (Arc<str>, bytes::Bytes)>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Subscribes to the endpoint sets and route configurations that are referred to, and to no others.
+    fn subscribe(&mut self, client: &ClientHandle) {
+        for kind in [ResourceType::Endpoint, ResourceType::Route] {
+            let wanted: BTreeSet<Arc<str>> =
+                self.builder.wanted(kind).iter().map(|name| name.text().clone()).collect();
+            let known = self.subscribed.entry(kind).or_default();
+            let added: Vec<Arc<str>> = wanted.difference(known).cloned().collect();
+            let gone: Vec<Arc<str>> = known.difference(&wanted).cloned().collect();
+            if !added.is_empty() {
+                client.subscribe(kind, added);
+            }
+            if !gone.is_empty() {
+                client.unsubscribe(kind, gone.iter().map(|name| &**name));
+                for name in gone {
+                    self.builder.remove(kind, &name);
+                    self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&(kind, name));
+                }
+            }
+            *known = wanted;
+        }
+        let clusters: Vec<_> =
+            self.builder.dns_clusters().map(|(name, cluster)| (name.clone(), cluster.clone())).collect();
+        self.resolver.follow(&clusters);
+    }
+
+    /// Puts the next generation in force if there is one, and acknowledges.
+    async fn publish(&mut self) {
+        if let Some(snapshot) = self.builder.publish(Instant::now()) {
+            self.put_in_force(&snapshot).await;
+            if let Some(disk) = &mut self.disk {
+                disk.save(&self.held);
+            }
+        }
+        for (reply, refused) in self.owed.drain(..) {
+            if refused.is_empty() {
+                reply.ack();
+            } else {
+                reply.nack(refused);
+            }
+        }
+    }
+
+    async fn put_in_force(&mut self, snapshot: &Arc<Snapshot>) {
+        self.published.publish(snapshot.clone());
+        let mut running = Vec::with_capacity(self.workers.len());
+        self.workers.tell_all(|_| {
+            let (done, taken_up) = oneshot::channel();
+            running.push(taken_up);
+            Message::Changed(done)
+        });
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).follow(snapshot, &self.workers);
+        let all = async {
+            for taken_up in running {
+                let _ = taken_up.await;
+            }
+        };
+        let _ = tokio::time::timeout(TAKE_UP, all).await;
+        if !snapshot.listeners.is_empty() {
+            self.configured.open();
+        }
+    }
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,109 @@
+//! The request's body on its way to one endpoint after the other.
+
+use std::task::{Context, Poll, ready};
+
+use super::head::Headers;
+use super::stream::{Got, Side, Stream};
+
+/// A request body. What a retry or a mirror may need again is kept, up to a limit.
+#[derive(Debug, Default)]
+pub(crate) struct RequestBody {
+    kept: Vec<u8>,
+    trailers: Option<Headers>,
+    /// Bytes that may be kept; 0 when nobody will need them again.
+    limit: usize,
+    /// How much of what is kept the current attempt has sent.
+    sent: usize,
+    /// Bytes taken from the client.
+    pub(crate) bytes: u64,
+    /// Something was passed on that is not kept.
+    lost: bool,
+    ended: bool,
+    finished: bool,
+    done: bool,
+}
+
+impl RequestBody {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// The current attempt has all of it.
+    pub(crate) fn done(&self) -> bool {
+        self.done
+    }
+
+    /// The client has sent all of it.
+    pub(crate) fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Another attempt can have the same body.
+    pub(crate) fn can_restart(&self) -> bool {
+        !self.lost
+    }
+
+    /// Begins anew for another attempt.
+    pub(crate) fn restart(&mut self) {
+        debug_assert!(self.can_restart());
+        self.sent = 0;
+        self.finished = false;
+        self.done = false;
+    }
+
+    /// The whole body, when it is complete and kept.
+    pub(crate) fn copy(&self) -> Option<&[u8]> {
+        (self.ended && !self.lost).then_some(&self.kept)
+    }
+
+    /// Passes on what there is; ready when the attempt has the whole body.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+    ) -> Poll<Result<(), Side>> {
+        loop {
+            if self.sent < self.kept.len() {
+                let len = ready!(to.poll_send(cx, &self.kept[self.sent..], None)).map_err(Side::To)?;
+                self.sent += len;
+                continue;
+            }
+            if self.ended {
+                if !self.finished {
+                    to.finish(self.trailers.as_ref()).map_err(Side::To)?;
+                    self.finished = true;
+                }
+                ready!(to.poll_flush(cx)).map_err(Side::To)?;
+                self.done = true;
+                return Poll::Ready(Ok(()));
+            }
+            match from.poll_recv(cx) {
+                Poll::Ready(Ok(Got::Data)) => {
+                    let chunk = from.chunk();
+                    let len = if !self.lost && self.kept.len() + chunk.len() <= self.limit {
+                        self.kept.extend_from_slice(chunk);
+                        chunk.len()
+                    } else {
+                        let sent = to.poll_send(cx, chunk, from.shared());
+                        self.lost = true;
+                        ready!(sent).map_err(Side::To)?
+                    };
+                    from.consume(len);
+                    self.bytes += len as u64;
+                }
+                Poll::Ready(Ok(Got::End)) => {
+                    self.trailers = from.take_trailers();
+                    self.ended = true;
+                }
+                Poll::Ready(Err(broken)) => return Poll::Ready(Err(Side::From(broken))),
+                Poll::Pending => {
+                    if let Poll::Ready(Err(broken)) = to.poll_flush(cx) {
+                        return Poll::Ready(Err(Side::To(broken)));
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The downstream side of an exchange.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+
+use super::h1::encode::{self, Case};
+use super::h1::framing::Framing;
+use super::h2::map;
+use super::head::{Method, ResponseHead, Version};
+use super::stream::{Broken, Stream};
+use crate::conn::alarm::Alarm;
+use crate::conn::registry::{Control, Wish};
+
+/// Who sent the request and waits for its response.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: Stream,
+    pub(crate) control: Rc<Control>,
+    pub(crate) alarm: Alarm,
+    /// How names of fields are written on HTTP/1.1.
+    pub(crate) case: Case,
+    /// What answers an HTTP/2 request.
+    pub(crate) respond: Option<SendResponse<Bytes>>,
+    /// What the request's head said.
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    pub(crate) keep_alive: bool,
+    pub(crate) expects_continue: bool,
+}
+
+impl Client {
+    /// Ready when the client has gone away, so that nobody waits for the response any more.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.stream {
+            Stream::Wire(stream) => {
+                if stream.wire.eof() {
+                    return Poll::Ready(());
+                }
+                // Bytes of the next request may wait; until they are read the end cannot be seen.
+                if !stream.wire.data().is_empty() {
+                    return Poll::Pending;
+                }
+                match stream.wire.poll_fill(cx) {
+                    Poll::Ready(Ok(len)) if len > 0 => Poll::Pending,
+                    Poll::Ready(_) => Poll::Ready(()),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+            Stream::H2(stream) => match &mut self.respond {
+                Some(respond) => respond.poll_reset(cx).map(|_| ()),
+                None => stream.poll_reset(cx),
+            },
+        }
+    }
+
+    /// Answers `Expect: 100-continue` before the body is read, as Envoy does.
+    pub(crate) fn send_continue(&mut self) {
+        if std::mem::take(&mut self.expects_continue)
+            && let Stream::Wire(stream) = &mut self.stream
+        {
+            stream.wire.output().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+    }
+
+    /// Queues the response's head. `length` is that of the body, when known.
+    pub(crate) fn send_head(&mut self, head: &mut ResponseHead, length: Option<u64>) -> Result<(), Broken> {
+        match &mut self.stream {
+            Stream::Wire(stream) => {
+                if self.control.wish() >= Wish::Drain {
+                    self.keep_alive = false;
+                }
+                let bodiless = self.method == Method::Head || matches!(head.status, 204 | 304 | 100..200);
+                let framing = match length {
+                    _ if bodiless => Framing::Empty,
+                    Some(length) => Framing::length(length),
+                    None if self.version == Version::Http10 => Framing::UntilClose,
+                    None => Framing::Chunked,
+                };
+                if framing == Framing::Chunked || framing == Framing::UntilClose {
+                    head.headers.remove("content-length");
+                }
+                if framing == Framing::UntilClose {
+                    self.keep_alive = false;
+                }
+                if !self.keep_alive {
+                    head.headers.set("connection", b"close");
+                } else if self.version == Version::Http10 {
+                    head.headers.set("connection", b"keep-alive");
+                }
+                encode::response(stream.wire.output(), head, framing, !bodiless, self.case);
+                stream.begin(framing, self.case);
+                Ok(())
+            }
+            Stream::H2(stream) => {
+                let Some(mut respond) = self.respond.take() else {
+                    return Err(Broken::Truncated);
+                };
+                let mut message = http::Response::new(());
+                *message.status_mut() =
+                    http::StatusCode::from_u16(head.status).unwrap_or(http::StatusCode::BAD_GATEWAY);
+                *message.headers_mut() = map(&head.headers);
+                let end = length == Some(0);
+                let send = respond.send_response(message, end).map_err(super::h2::broken)?;
+                stream.set_send((!end).then_some(send));
+                Ok(())
+            }
+        }
+    }
+
+    /// Queues the head of a `101 Switching Protocols` or of a successful CONNECT and turns the stream into a tunnel.
+    pub(crate) fn send_tunnel_head(&mut self, head: &ResponseHead) -> Result<(), Broken> {
+        self.keep_alive = false;
+        match &mut self.stream {
+            Stream::Wire(stream) => {
+                encode::response(stream.wire.output(), head, Framing::UntilClose, false, self.case);
+                stream.tunnel();
+                Ok(())
+            }
+            Stream::H2(stream) => {
+                let Some(mut respond) = self.respond.take() else {
+                    return Err(Broken::Truncated);
+                };
+                let mut message = http::Response::new(());
+                *message.headers_mut() = map(&head.headers);
+                let send = respond.send_response(message, false).map_err(super::h2::broken)?;
+                stream.set_send(Some(send));
+                Ok(())
+            }
+        }
+    }
+
+    /// Breaks the response off so that the client can tell.
+    pub(crate) fn abort(&mut self) {
+        self.keep_alive = false;
+        if let Stream::H2(stream) = &mut self.stream {
+            if let Some(mut respond) = self.respond.take() {
+                respond.send_reset(h2::Reason::INTERNAL_ERROR);
+            }
+            stream.reset(h2::Reason::INTERNAL_ERROR);
+        }
+    }
+}

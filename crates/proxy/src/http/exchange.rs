@@ -1,0 +1,381 @@
+//! One request and its response: the page to read.
+
+use std::future::{Future as _, poll_fn};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::answer;
+use super::body::RequestBody;
+use super::client::Client;
+use super::head::Method;
+use super::retry::{self, Failure};
+use super::stream::{Flow, Side};
+use super::trying::{Limit, Stop, Trying};
+use crate::conn::alarm::earliest;
+use crate::decide::{self, Decision, Downstream, FaultOutcome, Forward, LocalReply, Respond, UpgradeOutcome};
+use crate::policy;
+use crate::snapshot::Snapshot;
+use crate::telemetry::{Flags, Record};
+use crate::upstream::attempt::{Sending, Upstream};
+use crate::upstream::{Busy, select};
+use crate::worker::{Heads, Worker};
+
+/// How long an exchange waits for configuration that has to be fetched.
+const CONFIGURATION: Duration = Duration::from_secs(5);
+
+/// One request with everything that takes part in it.
+#[derive(Debug)]
+pub(crate) struct Exchange<'c> {
+    worker: &'c Rc<Worker>,
+    downstream: &'c Downstream,
+    client: &'c mut Client,
+    heads: &'c mut Heads,
+    record: Record,
+    random: u64,
+    /// Length of the request's body, when known.
+    length: Option<u64>,
+}
+
+/// The exchange is over and the client has what there is to have.
+pub(crate) struct Ended(());
+
+impl<'c> Exchange<'c> {
+    pub(crate) fn new(
+        worker: &'c Rc<Worker>,
+        downstream: &'c Downstream,
+        client: &'c mut Client,
+        heads: &'c mut Heads,
+        length: Option<u64>,
+    ) -> Self {
+        let record = Record::new(Instant::now(), downstream.listener.direction);
+        Self { worker, downstream, client, heads, record, random: worker.random(), length }
+    }
+
+    /// Carries the exchange to its end: prepare, decide, permit, attempt (and again), relay, record.
+    pub(crate) async fn run(mut self) {
+        let _: Ended = match decide::prepare(self.downstream, &mut self.heads.request, self.random) {
+            Err(answer) => self.answer(&answer).await,
+            Ok(()) => self.route().await,
+        };
+        self.record.finish(self.worker, Instant::now());
+    }
+
+    /// Decides on the newest configuration, and again when something had to be fetched.
+    async fn route(&mut self) -> Ended {
+        let deadline = Instant::now() + CONFIGURATION;
+        loop {
+            let snapshot = self.worker.snapshot();
+            let decision = decide::decide(&snapshot, self.downstream, &self.heads.request, self.random);
+            match decision {
+                Decision::Forward(forward) => return self.forward(&snapshot, &forward).await,
+                Decision::Respond(answer) => return self.answer_after_fault(&answer).await,
+                Decision::Need(_) => {}
+            }
+            if tokio::time::timeout_at(deadline, self.worker.changed()).await.is_err() {
+                let answer = Respond { flag: "NR", ..Respond::new(404) };
+                return self.answer(&answer).await;
+            }
+        }
+    }
+
+    /// The request goes to a cluster.
+    async fn forward(&mut self, snapshot: &Snapshot, forward: &Forward<'_>) -> Ended {
+        let permit = policy::on_request(self.downstream, &self.heads.request, forward.cluster);
+        if let Some(fault) = &forward.fault
+            && let Some(ended) = self.inject(fault).await
+        {
+            return ended;
+        }
+        self.record.grpc = super::head::is_grpc(&self.heads.request.headers);
+        forward.edit_request(self.downstream, &mut self.heads.request);
+        self.client.send_continue();
+
+        let state = self.worker.upstreams.cluster(forward.cluster);
+        let mut trying = Trying::new(self.record.start);
+        let mut body = RequestBody::new(Trying::keep(forward));
+        let upstream = loop {
+            trying.attempts += 1;
+            match self.attempt(permit, snapshot, forward, &mut body, &mut trying).await {
+                Ok(upstream) => {
+                    let wanted = retry::response_retried(forward, &self.heads.response);
+                    if !(wanted && trying.again(forward, &state, &body, &mut self.record.flags)) {
+                        break upstream;
+                    }
+                }
+                Err(Stop::Client) => return self.client_gone(),
+                Err(Stop::Failed(failure)) => {
+                    self.record.flags = failure.flag();
+                    if trying.replay(&failure, self.heads.request.method, &state, &body) {
+                        trying.attempts -= 1;
+                        body.restart();
+                        continue;
+                    }
+                    let wanted = failure.retried(forward, self.heads.request.method);
+                    if !(wanted && trying.again(forward, &state, &body, &mut self.record.flags)) {
+                        return self.fail(forward, &failure, &trying).await;
+                    }
+                }
+            }
+            if self.pause(retry::back_off(forward, trying.retries, self.worker.random())).await.is_err() {
+                return self.client_gone();
+            }
+            body.restart();
+        };
+        self.record.attempts = trying.attempts;
+        super::mirror::send(self.worker, permit, self.downstream, forward, &self.heads.request, &body);
+        self.respond(forward, upstream, body, &trying).await
+    }
+
+    /// One attempt: pick an endpoint, connect, send, and wait for the head of the response.
+    async fn attempt(
+        &mut self,
+        permit: policy::Permit,
+        snapshot: &Snapshot,
+        forward: &Forward<'_>,
+        body: &mut RequestBody,
+        trying: &mut Trying,
+    ) -> Result<Upstream, Stop> {
+        let cluster = forward.cluster;
+        let state = self.worker.upstreams.cluster(cluster);
+        let target = self.downstream.original_dst;
+        let random = if trying.attempts == 1 { forward.random } else { self.worker.random() };
+        let chosen = select::select(snapshot, cluster, &state, target, random, &trying.tried);
+        let Some(chosen) = chosen else {
+            self.record.cluster = Some(cluster.name.clone());
+            return Err(Failure::NoHost.into());
+        };
+        self.record.member = Some(chosen.member.clone());
+        trying.tried.push(chosen.member.address);
+        let request = &mut self.heads.request;
+        forward.set_hostname(chosen.endpoint.and_then(|endpoint| endpoint.hostname.as_deref()), request);
+        if trying.attempts > 1 {
+            forward.set_attempt(trying.attempts, request);
+        }
+        let busy = Busy::new(state, chosen.member, trying.retries > 0);
+        let sending = Sending { length: self.length, upgrade: forward.upgrade == UpgradeOutcome::Pass };
+        let mut limit = Limit::new(forward, trying, body);
+        let open = Upstream::open(permit, self.worker, cluster, busy, request, sending);
+        let mut upstream = {
+            let mut open = std::pin::pin!(open);
+            let client = &mut *self.client;
+            poll_fn(|cx| {
+                if let Poll::Ready(outcome) = open.as_mut().poll(cx) {
+                    return Poll::Ready(outcome.map_err(|error| Failure::Connect(error).into()));
+                }
+                if body.ended() && client.poll_gone(cx).is_ready() {
+                    return Poll::Ready(Err(Stop::Client));
+                }
+                limit.poll(client, cx).map(|failure| Err(failure.into()))
+            })
+            .await?
+        };
+        trying.reused = upstream.reused;
+        let (client, head) = (&mut *self.client, &mut self.heads.response);
+        poll_fn(|cx| {
+            if !body.done() {
+                match body.poll(cx, &mut client.stream, &mut upstream.stream) {
+                    Poll::Ready(Ok(())) => limit.sent(forward, trying),
+                    Poll::Ready(Err(Side::From(_))) => return Poll::Ready(Err(Stop::Client)),
+                    // Who stops reading may have answered already: the head of the response decides.
+                    Poll::Ready(Err(Side::To(_))) | Poll::Pending => {}
+                }
+            }
+            match upstream.poll_head(cx, head) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(broken)) => return Poll::Ready(Err(Failure::Reset(broken).into())),
+                Poll::Pending => {}
+            }
+            if body.ended() && client.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Stop::Client));
+            }
+            limit.poll(client, cx).map(|failure| Err(failure.into()))
+        })
+        .await?;
+        trying.answered = Some(Instant::now());
+        Ok(upstream)
+    }
+
+    /// Passes the response, and what is left of the request, on.
+    async fn respond(
+        &mut self,
+        forward: &Forward<'_>,
+        mut upstream: Upstream,
+        mut body: RequestBody,
+        trying: &Trying,
+    ) -> Ended {
+        let (request, response) = (&self.heads.request, &mut self.heads.response);
+        self.record.code = response.status;
+        self.record.flags = Flags::NONE;
+        let length = upstream.response_length(response);
+        let tunnel = response.status == 101
+            || (request.method == Method::Connect && (200..300).contains(&response.status));
+        if !forward.http.router.suppress_envoy_headers {
+            let time = trying.service_time().as_millis();
+            response.headers.set("x-envoy-upstream-service-time", time.to_string().as_bytes());
+        }
+        forward.edit_response(self.downstream, request, trying.attempts, response);
+        self.finish_head(tunnel);
+        let sent = if tunnel {
+            upstream.tunnel();
+            self.client.send_tunnel_head(&self.heads.response)
+        } else {
+            self.client.send_head(&mut self.heads.response, length)
+        };
+        if sent.is_err() {
+            return self.client_gone();
+        }
+        if tunnel {
+            body = RequestBody::new(0);
+        }
+        let mut flow = Flow::default();
+        let outcome = self.relay(forward, &mut upstream, &mut body, &mut flow, tunnel).await;
+        self.record.response_bytes = flow.bytes;
+        self.record.request_bytes = body.bytes;
+        match outcome {
+            Ok(()) => upstream.release(forward.cluster),
+            Err(flag) => {
+                self.record.flags.add(flag);
+                self.client.abort();
+            }
+        }
+        Ended(())
+    }
+
+    /// Pumps both bodies until the response is complete.
+    async fn relay(
+        &mut self,
+        forward: &Forward<'_>,
+        upstream: &mut Upstream,
+        body: &mut RequestBody,
+        flow: &mut Flow,
+        tunnel: bool,
+    ) -> Result<(), Flags> {
+        let client = &mut *self.client;
+        let idle = forward.idle_timeout;
+        let mut quiet_until = idle.map(|idle| Instant::now() + idle);
+        let hard = forward.max_stream_duration.map(|most| self.record.start + most);
+        poll_fn(|cx| {
+            let before = body.bytes;
+            if !body.done() {
+                match body.poll(cx, &mut client.stream, &mut upstream.stream) {
+                    Poll::Ready(Err(Side::From(_))) => return Poll::Ready(Err(Flags::DOWNSTREAM_TERMINATED)),
+                    Poll::Ready(_) | Poll::Pending => {}
+                }
+            }
+            match flow.poll(cx, &mut upstream.stream, &mut client.stream) {
+                Poll::Ready(Ok(())) if !tunnel || body.done() => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+                Poll::Ready(Err(Side::From(_))) => return Poll::Ready(Err(Flags::UPSTREAM_TERMINATED)),
+                Poll::Ready(Err(Side::To(_))) => return Poll::Ready(Err(Flags::DOWNSTREAM_TERMINATED)),
+            }
+            if !tunnel && body.ended() && client.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Flags::DOWNSTREAM_TERMINATED));
+            }
+            if std::mem::take(&mut flow.moved) || body.bytes != before {
+                quiet_until = idle.map(|idle| Instant::now() + idle);
+            }
+            if client.alarm.poll(cx, earliest(quiet_until, hard)).is_ready() {
+                return Poll::Ready(Err(Flags::STREAM_IDLE_TIMEOUT));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Delays and aborts. `Some` when the request ends here.
+    async fn inject(&mut self, fault: &FaultOutcome<'_>) -> Option<Ended> {
+        if let Some(delay) = fault.delay {
+            self.record.flags.add(Flags::DELAY_INJECTED);
+            if self.pause(delay).await.is_err() {
+                return Some(self.client_gone());
+            }
+        }
+        let abort = fault.abort.as_ref()?;
+        self.record.flags.add(Flags::FAULT_INJECTED);
+        let (request, response) = (&self.heads.request, &mut self.heads.response);
+        response.clear();
+        let body = decide::local_reply(LocalReply::from(abort), request, response);
+        Some(self.send_answer(body).await)
+    }
+
+    async fn answer_after_fault(&mut self, answer: &Respond<'_>) -> Ended {
+        if let Some(fault) = &answer.fault
+            && let Some(ended) = self.inject(fault).await
+        {
+            return ended;
+        }
+        self.answer(answer).await
+    }
+
+    /// Waits, unless the client goes away.
+    async fn pause(&mut self, time: Duration) -> Result<(), ()> {
+        if time.is_zero() {
+            return Ok(());
+        }
+        let until = Instant::now() + time;
+        let client = &mut *self.client;
+        poll_fn(|cx| {
+            if client.alarm.poll(cx, Some(until)).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            client.poll_gone(cx).map(Err)
+        })
+        .await
+    }
+
+    /// Answers for an endpoint that did not.
+    async fn fail(&mut self, forward: &Forward<'_>, failure: &Failure, trying: &Trying) -> Ended {
+        self.record.attempts = trying.attempts;
+        let complete = self.client.stream.recv_done();
+        let (status, text) = (failure.status(complete), failure.body());
+        let (request, response) = (&self.heads.request, &mut self.heads.response);
+        response.clear();
+        let body = decide::local_reply(LocalReply::new(status, text.as_bytes()), request, response);
+        forward.edit_local(self.downstream, request, response);
+        self.send_answer(body).await
+    }
+
+    /// Answers as the configuration says.
+    async fn answer(&mut self, respond: &Respond<'_>) -> Ended {
+        let (request, response) = (&self.heads.request, &mut self.heads.response);
+        self.record.flags.add(Flags::named(respond.flag));
+        self.record.grpc = respond.grpc;
+        response.clear();
+        let body = respond.write_head(self.downstream, request, response);
+        self.send_answer(body).await
+    }
+
+    async fn send_answer(&mut self, body: &[u8]) -> Ended {
+        answer::describe(&mut self.heads.response, body);
+        self.finish_head(false);
+        self.record.code = self.heads.response.status;
+        let length = body.len() as u64;
+        self.record.response_bytes = length;
+        let sent = match self.client.send_head(&mut self.heads.response, Some(length)) {
+            Ok(()) => answer::send(self.client, body).await,
+            Err(broken) => Err(broken),
+        };
+        if sent.is_err() {
+            return self.client_gone();
+        }
+        Ended(())
+    }
+
+    fn client_gone(&mut self) -> Ended {
+        self.record.flags.add(Flags::DOWNSTREAM_TERMINATED);
+        self.client.abort();
+        Ended(())
+    }
+
+    /// `date`, `server` and what else every response gets.
+    fn finish_head(&mut self, upgraded: bool) {
+        let headers = &mut self.heads.response.headers;
+        if !headers.contains("date") {
+            self.worker.date.with(SystemTime::now(), |date| headers.append("date", date));
+        }
+        decide::finish_response(self.downstream, &self.heads.request, upgraded, &mut self.heads.response);
+    }
+}

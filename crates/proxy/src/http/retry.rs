@@ -1,0 +1,160 @@
+//! Whether an attempt is followed by another.
+
+use std::time::Duration;
+
+use super::head::{Method, ResponseHead};
+use super::stream::Broken;
+use crate::decide::Forward;
+use crate::snapshot::RetryOn;
+use crate::telemetry::Flags;
+use crate::upstream::connect::ConnectError;
+
+/// Why an attempt gave no response.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The cluster has no endpoint.
+    NoHost,
+    /// No connection.
+    Connect(ConnectError),
+    /// The connection or the stream broke before a response.
+    Reset(Broken),
+    /// `per_try_timeout`.
+    PerTryTimeout,
+    /// The whole request's time is over.
+    Timeout,
+    /// Nothing moved for too long.
+    Idle,
+}
+
+impl Failure {
+    /// Envoy's flag.
+    pub(crate) fn flag(&self) -> Flags {
+        match self {
+            Self::NoHost => Flags::NO_HEALTHY_UPSTREAM,
+            Self::Connect(ConnectError::Overflow) => Flags::UPSTREAM_OVERFLOW,
+            Self::Connect(_) => Flags::UPSTREAM_CONNECT_FAILURE,
+            Self::Reset(Broken::Malformed(_)) => Flags::UPSTREAM_PROTOCOL_ERROR,
+            Self::Reset(Broken::Reset(_) | Broken::H2(_)) => Flags::UPSTREAM_RESET,
+            Self::Reset(Broken::Io(_) | Broken::Truncated) => Flags::UPSTREAM_TERMINATED,
+            Self::PerTryTimeout | Self::Timeout => Flags::UPSTREAM_TIMEOUT,
+            Self::Idle => Flags::STREAM_IDLE_TIMEOUT,
+        }
+    }
+
+    /// The status that answers the client.
+    /// `complete`: the client had sent everything.
+    pub(crate) fn status(&self, complete: bool) -> u16 {
+        match self {
+            Self::Idle if !complete => 408,
+            Self::Idle => 504,
+            Self::PerTryTimeout | Self::Timeout => 504,
+            Self::Reset(Broken::Malformed(_)) => 502,
+            _ => 503,
+        }
+    }
+
+    /// Envoy's body of the answer.
+    pub(crate) fn body(&self) -> String {
+        const RESET: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
+        match self {
+            Self::NoHost => "no healthy upstream".to_owned(),
+            Self::Connect(ConnectError::Overflow) => format!("{RESET}overflow"),
+            Self::Connect(ConnectError::Timeout) => format!("{RESET}connection timeout"),
+            Self::Connect(ConnectError::Io(error)) => {
+                let code = error.raw_os_error().unwrap_or_default();
+                format!(
+                    "{RESET}remote connection failure, transport failure reason: delayed connect error: {}",
+                    std::io::Error::from_raw_os_error(code)
+                        .to_string()
+                        .split(" (os error")
+                        .next()
+                        .unwrap_or_default()
+                )
+            }
+            Self::Connect(ConnectError::Handshake(_)) => format!("{RESET}connection termination"),
+            Self::Reset(Broken::Malformed(_)) => format!("{RESET}protocol error"),
+            Self::Reset(Broken::Reset(_)) => format!("{RESET}remote reset"),
+            Self::Reset(_) => format!("{RESET}connection termination"),
+            Self::PerTryTimeout | Self::Timeout => "upstream request timeout".to_owned(),
+            Self::Idle => "stream timeout".to_owned(),
+        }
+    }
+
+    /// The endpoint cannot have begun to act on the request.
+    fn untouched(&self) -> bool {
+        match self {
+            Self::Connect(_) => true,
+            Self::Reset(Broken::Reset(reason)) => *reason == h2::Reason::REFUSED_STREAM,
+            _ => false,
+        }
+    }
+
+    /// The conditions under which this is retried.
+    fn conditions(&self, method: Method) -> RetryOn {
+        let reset = RetryOn::RESET.or(RetryOn::SERVER_ERROR).or(RetryOn::GATEWAY_ERROR);
+        match self {
+            Self::NoHost | Self::Timeout | Self::Idle => RetryOn::default(),
+            Self::Connect(_) => reset.or(RetryOn::CONNECT_FAILURE).or(RetryOn::RESET_BEFORE_REQUEST),
+            Self::PerTryTimeout => reset,
+            Self::Reset(Broken::Reset(h2::Reason::REFUSED_STREAM)) => {
+                reset.or(RetryOn::REFUSED_STREAM).or(RetryOn::RESET_BEFORE_REQUEST)
+            }
+            // A policy that retries what never reached the endpoint also retries what is harmless to repeat.
+            Self::Reset(_) if safe(method) => reset.or(RetryOn::RESET_BEFORE_REQUEST),
+            Self::Reset(_) => reset,
+        }
+    }
+
+    /// Whether `forward` retries this failure of a request with that method.
+    pub(crate) fn retried(&self, forward: &Forward<'_>, method: Method) -> bool {
+        forward.retry_on.any(self.conditions(method))
+    }
+
+    /// Whether the request may be sent again without a policy that says so: a connection that was open for long died
+    /// under it, and repeating is harmless.
+    pub(crate) fn replayable(&self, method: Method, reused: bool) -> bool {
+        reused
+            && (self.untouched()
+                || (safe(method) && matches!(self, Self::Reset(Broken::Io(_) | Broken::Truncated))))
+    }
+}
+
+fn safe(method: Method) -> bool {
+    matches!(method, Method::Get | Method::Head | Method::Options)
+}
+
+/// Whether `forward` retries this response.
+pub(crate) fn response_retried(forward: &Forward<'_>, head: &ResponseHead) -> bool {
+    let on = forward.retry_on;
+    if on.is_empty() {
+        return false;
+    }
+    let status = head.status;
+    let grpc = head.headers.get("grpc-status").and_then(super::h1::parse::decimal);
+    (on.any(RetryOn::SERVER_ERROR) && (500..600).contains(&status))
+        || (on.any(RetryOn::GATEWAY_ERROR) && matches!(status, 502..=504))
+        || (on.any(RetryOn::RETRIABLE_4XX) && status == 409)
+        || (on.any(RetryOn::RATE_LIMITED) && head.headers.contains("x-envoy-ratelimited"))
+        || (on.any(RetryOn::STATUS_CODES)
+            && forward.retry.is_some_and(|policy| policy.status_codes.contains(&status)))
+        || match grpc {
+            Some(1) => on.any(RetryOn::GRPC_CANCELLED),
+            Some(4) => on.any(RetryOn::GRPC_DEADLINE),
+            Some(8) => on.any(RetryOn::GRPC_EXHAUSTED),
+            Some(13) => on.any(RetryOn::GRPC_INTERNAL),
+            Some(14) => on.any(RetryOn::GRPC_UNAVAILABLE),
+            _ => false,
+        }
+}
+
+/// The pause before retry number `retry` (from 1): random up to an exponentially growing bound, as Envoy's jitter.
+pub(crate) fn back_off(forward: &Forward<'_>, retry: u32, random: u64) -> Duration {
+    let (base, most) = forward
+        .retry
+        .map_or((Duration::ZERO, Duration::ZERO), |policy| (policy.base_interval, policy.max_interval));
+    let base = if base.is_zero() { Duration::from_millis(25) } else { base };
+    let most = if most.is_zero() { base * 10 } else { most };
+    let bound = base.saturating_mul(1_u32 << retry.min(16)).saturating_sub(base).min(most);
+    let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX).max(1);
+    Duration::from_nanos(random % nanos)
+}

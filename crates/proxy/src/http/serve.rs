@@ -1,0 +1,330 @@
+//! The server side: requests of one connection, one after the other (HTTP/1.1) or side by side (HTTP/2).
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::client::Client;
+use super::exchange::Exchange;
+use super::h1::encode::Case;
+use super::h1::parse::{self, Limits, Malformed, Message};
+use super::head::{RequestHead, Version};
+use super::stream::{Stream, WireStream};
+use crate::conn::alarm::Alarm;
+use crate::conn::registry::{Control, Wish};
+use crate::conn::wire::Wire;
+use crate::decide::Downstream;
+use crate::snapshot::HttpConnectionManager;
+use crate::telemetry::{Flags, Record};
+use crate::worker::Worker;
+
+/// How long an idle connection of a draining proxy is left open: long enough for a request that is on its way.
+const DRAIN_IDLE: Duration = Duration::from_secs(1);
+/// How long a closing connection waits for its peer to read what was sent (Envoy `delayed_close_timeout`).
+const LINGER: Duration = Duration::from_secs(1);
+/// The most that is read from a closing connection.
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// Why no request came.
+enum Next {
+    Request(Message),
+    Malformed(Malformed),
+    /// The peer has closed, or was idle for too long.
+    Closed,
+    /// A request was begun and not finished in time.
+    Late,
+}
+
+/// Serves HTTP/1.1 until the connection ends.
+pub(crate) async fn h1(worker: Rc<Worker>, downstream: &Downstream, wire: Wire, control: Rc<Control>) {
+    let Some(http) = downstream.http() else { return };
+    let limits = Limits { bytes: http.max_request_headers as usize, fields: http.max_headers_count as usize };
+    let case = if http.preserve_case { Case::Kept } else { Case::Lower };
+    let mut client = Client {
+        stream: Stream::Wire(WireStream::new(wire)),
+        control,
+        alarm: Alarm::default(),
+        case,
+        respond: None,
+        method: super::head::Method::Get,
+        version: Version::Http11,
+        keep_alive: true,
+        expects_continue: false,
+    };
+    let mut served = 0_u32;
+    loop {
+        let Some(mut heads) = wait(&worker, &mut client, http).await else { break };
+        let next = read_head(&mut client, &mut heads.request, limits, http).await;
+        let message = match next {
+            Next::Request(message) => message,
+            Next::Malformed(malformed) => {
+                refuse(&worker, downstream, &mut client, malformed.status()).await;
+                break;
+            }
+            Next::Late => {
+                refuse(&worker, downstream, &mut client, 408).await;
+                break;
+            }
+            Next::Closed => break,
+        };
+        if heads.request.version == Version::Http10 && !http.accept_http_10 {
+            refuse(&worker, downstream, &mut client, 426).await;
+            break;
+        }
+        served += 1;
+        client.keep_alive = message.keep_alive
+            && (http.max_requests_per_connection == 0 || served < http.max_requests_per_connection);
+        client.method = heads.request.method;
+        client.version = heads.request.version;
+        client.expects_continue = message.expects_continue && !http.proxy_100_continue;
+        let length = match &mut client.stream {
+            Stream::Wire(stream) => {
+                stream.expect(message.framing);
+                stream.remaining()
+            }
+            Stream::H2(_) => None,
+        };
+        heads.request.scheme = downstream.scheme;
+        // Boxed: what a request needs is not carried by a connection that waits.
+        Box::pin(Exchange::new(&worker, downstream, &mut client, &mut heads, length).run()).await;
+        worker.give_heads(heads);
+        let Stream::Wire(stream) = &mut client.stream else { break };
+        if !client.keep_alive || !stream.complete() {
+            break;
+        }
+    }
+    linger(&mut client).await;
+}
+
+/// Waits for the first byte of a request. The connection holds no buffers meanwhile.
+async fn wait(
+    worker: &Worker,
+    client: &mut Client,
+    http: &HttpConnectionManager,
+) -> Option<Box<crate::worker::Heads>> {
+    let Stream::Wire(stream) = &mut client.stream else { return None };
+    if stream.wire.data().is_empty() {
+        stream.wire.rest();
+        let (control, alarm) = (&client.control, &mut client.alarm);
+        let mut deadline = None;
+        let mut draining = false;
+        let open = poll_fn(|cx| {
+            match stream.wire.poll_fill(cx) {
+                Poll::Ready(Ok(len)) if len > 0 => return Poll::Ready(true),
+                Poll::Ready(_) => return Poll::Ready(false),
+                Poll::Pending => {}
+            }
+            control.register(cx.waker());
+            if control.wish() == Wish::Cut {
+                return Poll::Ready(false);
+            }
+            let now_draining = control.wish() == Wish::Drain;
+            if deadline.is_none() || now_draining != draining {
+                draining = now_draining;
+                let most = if draining { Some(DRAIN_IDLE) } else { http.idle_timeout };
+                deadline = most.map(|most| Instant::now() + most);
+            }
+            alarm.poll(cx, deadline).map(|()| false)
+        })
+        .await;
+        if !open {
+            return None;
+        }
+    }
+    Some(worker.take_heads())
+}
+
+/// Reads the rest of a request's head.
+async fn read_head(
+    client: &mut Client,
+    head: &mut RequestHead,
+    limits: Limits,
+    http: &HttpConnectionManager,
+) -> Next {
+    let Stream::Wire(stream) = &mut client.stream else { return Next::Closed };
+    let alarm = &mut client.alarm;
+    let most = http.request_headers_timeout.or(http.idle_timeout);
+    let mut deadline = None;
+    let mut parsed_to = 0;
+    poll_fn(|cx| {
+        loop {
+            // Empty lines before a request are ignored (RFC 9112, 2.2).
+            while stream.wire.data().starts_with(b"\r\n") {
+                stream.wire.consume(2);
+                parsed_to = 0;
+            }
+            let data = stream.wire.data();
+            // A head that came in many pieces is parsed again only when its end may have come.
+            let fresh = &data[parsed_to.min(data.len())..];
+            if parsed_to == 0 || ends_head(fresh) || data.len() > limits.bytes {
+                match parse::request(data, head, limits) {
+                    Ok(Some(message)) => {
+                        stream.wire.consume(message.len);
+                        return Poll::Ready(Next::Request(message));
+                    }
+                    Ok(None) => {}
+                    Err(malformed) => return Poll::Ready(Next::Malformed(malformed)),
+                }
+            }
+            parsed_to = data.len().saturating_sub(3);
+            match stream.wire.poll_fill(cx) {
+                Poll::Ready(Ok(0)) if !stream.wire.eof() => {
+                    return Poll::Ready(Next::Malformed(Malformed::TooLarge));
+                }
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::Closed),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => {
+                    if deadline.is_none() {
+                        deadline = most.map(|most| Instant::now() + most);
+                    }
+                    return alarm.poll(cx, deadline).map(|()| Next::Late);
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// A line end directly behind a line end.
+fn ends_head(data: &[u8]) -> bool {
+    data.windows(2).any(|pair| pair == b"\n\n") || data.windows(3).any(|three| three == b"\n\r\n")
+}
+
+/// Answers what is no request, and records it.
+async fn refuse(worker: &Worker, downstream: &Downstream, client: &mut Client, status: u16) {
+    let direction = downstream.listener.direction;
+    let mut record = Record::new(Instant::now(), direction);
+    record.code = status;
+    record.flags.add(Flags::DOWNSTREAM_PROTOCOL_ERROR);
+    let protocol_errors = &worker.metrics.downstream_protocol_error;
+    protocol_errors.set(protocol_errors.get() + 1);
+    record.finish(worker, Instant::now());
+    client.keep_alive = false;
+    if let Stream::Wire(stream) = &mut client.stream {
+        let reason = super::h1::encode::reason(status);
+        let answer = format!("HTTP/1.1 {status} {reason}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        stream.wire.output().extend_from_slice(answer.as_bytes());
+        let _ = poll_fn(|cx| stream.wire.poll_flush(cx)).await;
+    }
+}
+
+/// Closes so that what was sent last arrives: a close with unread bytes would reset the connection.
+async fn linger(client: &mut Client) {
+    let Stream::Wire(stream) = &mut client.stream else { return };
+    if stream.wire.eof() {
+        return;
+    }
+    let until = Instant::now() + LINGER;
+    let alarm = &mut client.alarm;
+    let mut left = LINGER_BYTES;
+    stream.tunnel();
+    poll_fn(|cx| {
+        if alarm.poll(cx, Some(until)).is_ready() {
+            return Poll::Ready(());
+        }
+        match stream.wire.poll_shutdown(cx) {
+            Poll::Ready(Err(_)) => return Poll::Ready(()),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        loop {
+            match stream.wire.poll_fill(cx) {
+                Poll::Ready(Ok(len)) if len > 0 && left > len => {
+                    left -= len;
+                    let all = stream.wire.data().len();
+                    stream.wire.consume(all);
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+}
+
+/// Serves HTTP/2 until the connection ends.
+pub(crate) async fn h2(worker: Rc<Worker>, downstream: Rc<Downstream>, wire: Wire, control: Rc<Control>) {
+    let Some(http) = downstream.http() else { return };
+    let (stream, read) = wire.into_parts();
+    let settings = &http.http2;
+    let mut builder = h2::server::Builder::new();
+    builder
+        .max_concurrent_streams(settings.max_concurrent_streams.unwrap_or(1024))
+        .initial_window_size(settings.stream_window.unwrap_or(1 << 20))
+        .initial_connection_window_size(settings.connection_window.unwrap_or(4 << 20))
+        .max_header_list_size(http.max_request_headers)
+        .max_send_buffer_size(256 * 1024)
+        .enable_connect_protocol();
+    let io = super::h2::Replayed::new(stream, read);
+    let Ok(mut connection) = builder.handshake::<_, bytes::Bytes>(io).await else { return };
+    let (mut alarm, active) = (Alarm::default(), Rc::new(std::cell::Cell::new(0_usize)));
+    let (mut draining, mut deadline) = (false, None);
+    loop {
+        let accepted = poll_fn(|cx| {
+            control.register(cx.waker());
+            if control.wish() >= Wish::Drain && !std::mem::replace(&mut draining, true) {
+                connection.graceful_shutdown();
+            }
+            if control.wish() == Wish::Cut {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(accepted) = connection.poll_accept(cx) {
+                return Poll::Ready(accepted);
+            }
+            if active.get() > 0 {
+                deadline = None;
+                return Poll::Pending;
+            }
+            if deadline.is_none() {
+                deadline = http.idle_timeout.map(|most| Instant::now() + most);
+            }
+            if alarm.poll(cx, deadline).is_ready() {
+                connection.graceful_shutdown();
+                deadline = None;
+            }
+            Poll::Pending
+        })
+        .await;
+        let Some(Ok((request, respond))) = accepted else { break };
+        let (worker, downstream, control) = (worker.clone(), downstream.clone(), control.clone());
+        let active = active.clone();
+        active.set(active.get() + 1);
+        tokio::task::spawn_local(async move {
+            h2_request(&worker, &downstream, control, request, respond).await;
+            active.set(active.get() - 1);
+        });
+    }
+}
+
+/// Serves one request of an HTTP/2 connection.
+async fn h2_request(
+    worker: &Rc<Worker>,
+    downstream: &Downstream,
+    control: Rc<Control>,
+    request: http::Request<h2::RecvStream>,
+    respond: h2::server::SendResponse<bytes::Bytes>,
+) {
+    let (parts, body) = request.into_parts();
+    let length = if body.is_end_stream() {
+        Some(0)
+    } else {
+        parts.headers.get("content-length").and_then(|value| parse::decimal(value.as_bytes()))
+    };
+    let mut heads = worker.take_heads();
+    super::translate::from_h2(&parts, &mut heads.request);
+    let mut client = Client {
+        stream: Stream::H2(super::h2::H2Stream::new((length != Some(0)).then_some(body), None)),
+        control,
+        alarm: Alarm::default(),
+        case: Case::Lower,
+        respond: Some(respond),
+        method: heads.request.method,
+        version: Version::Http2,
+        keep_alive: true,
+        expects_continue: false,
+    };
+    Exchange::new(worker, downstream, &mut client, &mut heads, length).run().await;
+    worker.give_heads(heads);
+}

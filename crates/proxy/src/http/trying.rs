@@ -1,0 +1,193 @@
+//! What the attempts of one request share: how many there may be, and by when.
+
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::body::RequestBody;
+use super::client::Client;
+use super::head::Method;
+use super::retry::Failure;
+use crate::conn::alarm::earliest;
+use crate::decide::Forward;
+use crate::telemetry::Flags;
+use crate::upstream::{ClusterState, count};
+
+/// Bytes of a request body that are kept for retries (DESIGN 7.5).
+const KEPT: u64 = 64 * 1024;
+
+/// Why an attempt ended without a response.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The client is gone; nothing more is to be done.
+    Client,
+    Failed(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// The attempts of one request.
+#[derive(Debug)]
+pub(crate) struct Trying {
+    /// Attempts begun, the current one included.
+    pub(crate) attempts: u32,
+    /// Retries that were allowed so far.
+    pub(crate) retries: u32,
+    /// Endpoints that were tried and are to be avoided.
+    pub(crate) tried: SmallVec<[SocketAddr; 4]>,
+    /// The current attempt goes over a connection that was used before.
+    pub(crate) reused: bool,
+    /// The current attempt's response has begun.
+    pub(crate) answered: Option<Instant>,
+    replayed: bool,
+    /// When the client had sent everything.
+    complete: Option<Instant>,
+    begun: Instant,
+}
+
+impl Trying {
+    pub(crate) fn new(start: Instant) -> Self {
+        Self {
+            attempts: 0,
+            retries: 0,
+            tried: SmallVec::new(),
+            reused: false,
+            answered: None,
+            replayed: false,
+            complete: None,
+            begun: start,
+        }
+    }
+
+    /// Bytes of the request's body that are worth keeping.
+    pub(crate) fn keep(forward: &Forward<'_>) -> usize {
+        if forward.retry_on.is_empty() && forward.mirrors.is_empty() {
+            return 0;
+        }
+        usize::try_from(forward.buffer_limit.unwrap_or(KEPT).min(KEPT)).unwrap_or(0)
+    }
+
+    /// From the end of the request to the head of the response (`x-envoy-upstream-service-time`).
+    pub(crate) fn service_time(&self) -> Duration {
+        let answered = self.answered.unwrap_or(self.begun);
+        answered.saturating_duration_since(self.complete.unwrap_or(self.begun))
+    }
+
+    /// Allows one more attempt, or says by a flag why not.
+    pub(crate) fn again(
+        &mut self,
+        forward: &Forward<'_>,
+        state: &ClusterState,
+        body: &RequestBody,
+        flags: &mut Flags,
+    ) -> bool {
+        if self.retries >= forward.max_retries {
+            flags.add(Flags::RETRY_LIMIT);
+            return false;
+        }
+        if !body.can_restart() {
+            return false;
+        }
+        if !state.retry_allowed(&forward.cluster.breakers[usize::from(forward.action.high_priority)]) {
+            flags.add(Flags::UPSTREAM_OVERFLOW);
+            count(&state.stats.upstream_rq_retry_overflow);
+            return false;
+        }
+        self.retries += 1;
+        count(&state.stats.upstream_rq_retry);
+        if !forward.retry.is_some_and(|policy| policy.avoid_previous_hosts) {
+            self.tried.clear();
+        }
+        true
+    }
+
+    /// Allows one repetition, once per request, after a connection died of old age.
+    pub(crate) fn replay(
+        &mut self,
+        failure: &Failure,
+        method: Method,
+        state: &ClusterState,
+        body: &RequestBody,
+    ) -> bool {
+        if self.replayed || !body.can_restart() || !failure.replayable(method, self.reused) {
+            return false;
+        }
+        self.replayed = true;
+        self.tried.pop();
+        count(&state.stats.upstream_rq_replayed);
+        true
+    }
+}
+
+/// The deadlines of one attempt.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    whole: Option<Instant>,
+    one: Option<Instant>,
+    quiet: Option<Instant>,
+    stream: Option<Instant>,
+}
+
+impl Limit {
+    pub(crate) fn new(forward: &Forward<'_>, trying: &mut Trying, body: &RequestBody) -> Self {
+        let now = if trying.attempts == 1 { trying.begun } else { Instant::now() };
+        let mut limit = Self {
+            whole: None,
+            one: None,
+            quiet: forward.idle_timeout.map(|idle| now + idle),
+            stream: forward.max_stream_duration.map(|most| trying.begun + most),
+        };
+        if body.ended() || trying.complete.is_some() {
+            limit.arm(forward, trying, now);
+        }
+        limit
+    }
+
+    /// The request was sent completely: from now on the time of the response counts.
+    pub(crate) fn sent(&mut self, forward: &Forward<'_>, trying: &mut Trying) {
+        if self.whole.is_none() && self.one.is_none() {
+            // Without a timeout the clock is read for the service time only, and the start is near enough when the
+            // request came in one piece.
+            let now = if trying.attempts == 1 && trying.complete.is_none() && forward.timeout.is_none() {
+                trying.begun
+            } else {
+                Instant::now()
+            };
+            self.arm(forward, trying, now);
+        }
+    }
+
+    fn arm(&mut self, forward: &Forward<'_>, trying: &mut Trying, now: Instant) {
+        let complete = *trying.complete.get_or_insert(now);
+        self.whole = forward.timeout.map(|timeout| complete + timeout);
+        self.one = forward.per_try_timeout.map(|timeout| now + timeout);
+    }
+
+    /// Something moved.
+    pub(crate) fn moved(&mut self, forward: &Forward<'_>) {
+        self.quiet = forward.idle_timeout.map(|idle| Instant::now() + idle);
+    }
+
+    /// Ready when one of them has passed.
+    pub(crate) fn poll(&mut self, client: &mut Client, cx: &mut Context<'_>) -> Poll<Failure> {
+        let next = earliest(earliest(self.whole, self.one), earliest(self.quiet, self.stream));
+        if client.alarm.poll(cx, next).is_pending() {
+            return Poll::Pending;
+        }
+        let passed = |deadline: Option<Instant>| deadline.is_some() && deadline == next;
+        Poll::Ready(if passed(self.whole) || passed(self.stream) {
+            Failure::Timeout
+        } else if passed(self.one) {
+            Failure::PerTryTimeout
+        } else {
+            Failure::Idle
+        })
+    }
+}

@@ -1,0 +1,312 @@
+//! The composition root of the data plane: what exists, who knows whom, in which order it starts and ends.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use heddle_runtime::{Drain, Phase, Readiness, Workers};
+use heddle_xds::{Client, ClientConfig};
+
+use crate::config::{Bound, ProxyConfig};
+use crate::conn::registry::Wish;
+use crate::disk::Disk;
+use crate::feed::{Feed, Held};
+use crate::resolve::Resolver;
+use crate::snapshot::{Snapshot, SnapshotBuilder};
+use crate::sockets::{self, Options, Sockets};
+use crate::telemetry::collect::Collected;
+use crate::worker::run::Message;
+use crate::worker::{Published, Worker};
+
+/// Why a data plane did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// An address could not be bound.
+    #[error(
+        "cannot listen on {address} ({what}): {error}; is another process using it, or is the port privileged?"
+    )]
+    Bind {
+        /// What it was for.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The system's answer.
+        error: io::Error,
+    },
+    /// A thread or an epoll instance was refused.
+    #[error("cannot start workers: {0}; check the limits on threads and open files")]
+    Workers(io::Error),
+    /// An address off loopback without leave.
+    #[error(
+        "{what} would listen on {address}, which is not loopback, without TLS; pass --insecure if that is meant"
+    )]
+    Insecure {
+        /// What it was for.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
+}
+
+/// What parts of a running data plane share.
+#[derive(Debug)]
+pub(crate) struct Plane {
+    pub(crate) config: ProxyConfig,
+    pub(crate) bound: Bound,
+    pub(crate) workers: Arc<Workers<Message>>,
+    pub(crate) published: Arc<Published>,
+    pub(crate) sockets: Arc<Mutex<Sockets>>,
+    pub(crate) held: Held,
+    pub(crate) readiness: Readiness,
+    pub(crate) drain: Drain,
+    pub(crate) started: Instant,
+    pub(crate) xds: tokio::sync::watch::Receiver<heddle_xds::Status>,
+}
+
+/// A running data plane.
+#[derive(Debug)]
+pub struct Proxy {
+    plane: Arc<Plane>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// Binds, starts the workers, puts the last good configuration in force and connects to the control plane. Must be
+    /// called within a tokio runtime, which becomes the management runtime.
+    ///
+    /// # Errors
+    /// When an address cannot be bound or a worker cannot be started.
+    pub async fn start(mut config: ProxyConfig) -> Result<Self, ProxyError> {
+        if config.name.is_empty() {
+            config.name = host_name();
+        }
+        let count = config.worker_count();
+        let mut sockets = Sockets::default();
+        let mut bound = Bound::default();
+        if let Some(address) = config.outbound {
+            let options = Options {
+                transparent: config.interception == crate::config::Interception::Tproxy,
+                freebind: false,
+            };
+            let made = match &config.capture {
+                Some(make) => make(address, count),
+                None => sockets::bind(address, count, options),
+            };
+            let made = made.map_err(|error| ProxyError::Bind { what: "outbound", address, error })?;
+            bound.outbound = sockets::address_of(&made);
+            sockets.reserve(made);
+        }
+        for (port, address) in &config.inbound {
+            let (address, what) = (*address, "inbound");
+            let made = sockets::bind(address, count, Options::default())
+                .map_err(|error| ProxyError::Bind { what, address, error })?;
+            if let Some(address) = sockets::address_of(&made) {
+                bound.inbound.push((*port, address));
+            }
+            sockets.reserve(made);
+        }
+        let admin = match config.admin {
+            Some(address) if !address.ip().is_loopback() && !config.insecure => {
+                return Err(ProxyError::Insecure { what: "admin", address });
+            }
+            Some(address) => {
+                let listener = tokio::net::TcpListener::bind(address)
+                    .await
+                    .map_err(|error| ProxyError::Bind { what: "admin", address, error })?;
+                bound.admin = listener.local_addr().ok();
+                Some(listener)
+            }
+            None => None,
+        };
+        let published = Arc::new(Published::default());
+        let workers = start_workers(count, &published).map_err(ProxyError::Workers)?;
+        let readiness = Readiness::default();
+        let configured = readiness.gate("configuration from the control plane or from disk");
+        let held = Held::default();
+        let sockets = Arc::new(Mutex::new(sockets));
+
+        let mut builder = SnapshotBuilder::new();
+        let disk = config.data_dir.as_ref().map(|dir| Disk::new(dir.join("proxy-config.bin")));
+        let mut client = ClientConfig::new(config.xds.clone(), config.node(&bound));
+        if let Some(disk) = &disk {
+            restore(disk, &mut builder, &held, &mut client);
+        }
+        let (handle, updates) = Client::connect(client);
+        let xds = handle.status();
+        let feed = Feed {
+            builder,
+            published: published.clone(),
+            workers: workers.clone(),
+            sockets: sockets.clone(),
+            held: held.clone(),
+            disk,
+            configured,
+            names: None,
+            resolver: Resolver::default(),
+            subscribed: BTreeMap::new(),
+            owed: Vec::new(),
+        };
+        let mut tasks = vec![tokio::spawn(feed.run(handle, updates))];
+        let plane = Arc::new(Plane {
+            config,
+            bound,
+            workers,
+            published,
+            sockets,
+            held,
+            readiness,
+            drain: Drain::default(),
+            started: Instant::now(),
+            xds,
+        });
+        if let Some(listener) = admin {
+            tasks.push(tokio::spawn(crate::admin::serve(listener, plane.clone())));
+        }
+        Ok(Self { plane, tasks })
+    }
+
+    /// The addresses it really listens on.
+    pub fn bound(&self) -> &Bound {
+        &self.plane.bound
+    }
+
+    /// What readiness waits for; empty when ready.
+    pub fn waiting_for(&self) -> Vec<&'static str> {
+        self.plane.readiness.waiting_for()
+    }
+
+    /// The configuration in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.plane.published.load()
+    }
+
+    /// Drains: connections are asked to end while new ones are still taken; returns when none is open, or after `most`.
+    pub async fn drain(&self, most: Duration) {
+        self.plane.drain_connections(most).await;
+    }
+
+    /// Waits until `/quitquitquit` was asked for.
+    pub async fn quit_asked(&self) {
+        self.plane.drain.signal().reached(Phase::Closing).await;
+    }
+
+    /// Closes the listening sockets, cuts what is still open and ends the workers.
+    pub async fn stop(self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.plane.stop().await;
+    }
+}
+
+impl Plane {
+    pub(crate) async fn drain_connections(&self, most: Duration) {
+        self.drain.advance(Phase::Draining);
+        self.workers.tell_all(|_| Message::Wish(Wish::Drain, None));
+        let empty = async {
+            while self.collect().await.iter().any(|counts| counts.connections > 0) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                // Those that were opened meanwhile are asked, too.
+                self.workers.tell_all(|_| Message::Wish(Wish::Drain, None));
+            }
+        };
+        let _ = tokio::time::timeout(most, empty).await;
+    }
+
+    /// Every worker's counts.
+    pub(crate) async fn collect(&self) -> Vec<Collected> {
+        let mut answers = Vec::with_capacity(self.workers.len());
+        self.workers.tell_all(|_| {
+            let (reply, answer) = tokio::sync::oneshot::channel();
+            answers.push(answer);
+            Message::Collect(reply)
+        });
+        let mut counts = Vec::with_capacity(answers.len());
+        for answer in answers {
+            if let Ok(Ok(collected)) = tokio::time::timeout(Duration::from_secs(1), answer).await {
+                counts.push(collected);
+            }
+        }
+        counts
+    }
+
+    async fn stop(&self) {
+        self.drain.advance(Phase::Closing);
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).close(&self.workers);
+        self.workers.tell_all(|_| Message::Wish(Wish::Cut, None));
+        self.workers.tell_all(|_| Message::Stop);
+        let done = async {
+            while !self.workers.finished() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(2), done).await;
+        self.drain.advance(Phase::Stopped);
+    }
+}
+
+/// Runs a data plane until `shutdown` resolves or `/quitquitquit` is asked for, then drains it for at most 45 s.
+/// `on_bound` is told the addresses once everything listens.
+///
+/// # Errors
+/// As [`Proxy::start`].
+pub async fn run(
+    config: ProxyConfig,
+    on_bound: impl FnOnce(&Bound),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ProxyError> {
+    let proxy = Proxy::start(config).await?;
+    on_bound(proxy.bound());
+    tokio::select! {
+        () = shutdown => {}
+        () = proxy.quit_asked() => {}
+    }
+    proxy.drain(Drain::DEFAULT).await;
+    proxy.stop().await;
+    Ok(())
+}
+
+fn start_workers(count: usize, published: &Arc<Published>) -> io::Result<Arc<Workers<Message>>> {
+    let published = published.clone();
+    let seed = seed();
+    let workers = Workers::start("heddle-worker", count, move |index, messages| {
+        let published = published.clone();
+        async move {
+            let worker = Rc::new(Worker::new(index, published, seed.wrapping_mul(index as u64 * 2 + 1)));
+            crate::worker::run::run(worker, messages).await;
+        }
+    })?;
+    Ok(Arc::new(workers))
+}
+
+/// Starts from disk: what cannot be used any more is left out.
+fn restore(disk: &Disk, builder: &mut SnapshotBuilder, held: &Held, client: &mut ClientConfig) {
+    let kept = match disk.load() {
+        Ok(kept) => kept,
+        Err(error) => {
+            tracing::warn!(%error, "the configuration on disk cannot be read; starting without it");
+            return;
+        }
+    };
+    let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+    for (kind, name, version, body) in kept {
+        if builder.apply(kind, &name, &body).is_ok() {
+            client.initial.push((kind, name.clone(), version.clone()));
+            held.insert((kind, name), (version, body));
+        }
+    }
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "heddle".to_owned(), |name| name.trim().to_owned())
+}
+
+/// Different for each start.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    std::hash::RandomState::new().build_hasher().finish()
+}

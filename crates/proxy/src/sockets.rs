@@ -1,0 +1,180 @@
+//! Listening sockets: bound before configuration arrives, handed to the workers when a listener wants their address.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use heddle_runtime::Workers;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::conn::registry::Wish;
+use crate::snapshot::{Listener, Name, Snapshot};
+use crate::worker::run::Message;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// Binds `count` sockets to one address; with port 0 all get the port that the first was given.
+pub(crate) fn bind(address: SocketAddr, count: usize, options: Options) -> io::Result<Vec<Socket>> {
+    let mut sockets = Vec::with_capacity(count);
+    let mut address = address;
+    for _ in 0..count {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        if options.transparent {
+            socket.set_ip_transparent_v4(true)?;
+        }
+        if options.freebind {
+            socket.set_freebind_v4(true)?;
+        }
+        // Inherited by accepted connections: saves a call for each.
+        socket.set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        if address.port() == 0
+            && let Some(actual) = socket.local_addr()?.as_socket()
+        {
+            address = actual;
+        }
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+/// The address of the first of some sockets.
+pub(crate) fn address_of(sockets: &[Socket]) -> Option<SocketAddr> {
+    sockets.first()?.local_addr().ok()?.as_socket()
+}
+
+/// Socket options that a listener asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) transparent: bool,
+    pub(crate) freebind: bool,
+}
+
+/// An address that is served now.
+#[derive(Debug)]
+struct Serving {
+    listener: Arc<Listener>,
+    name: Name,
+}
+
+/// All listening sockets of one data plane.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    /// Bound and not listening: addresses that were announced.
+    reserved: HashMap<SocketAddr, Vec<Socket>>,
+    serving: HashMap<SocketAddr, Serving>,
+    /// Addresses that could not be bound, and why.
+    pub(crate) failed: HashMap<SocketAddr, String>,
+}
+
+impl Sockets {
+    /// Keeps sockets for a listener that will come.
+    pub(crate) fn reserve(&mut self, sockets: Vec<Socket>) {
+        if let Some(address) = address_of(&sockets) {
+            self.reserved.insert(address, sockets);
+        }
+    }
+
+    /// Addresses that are served, with their listeners' names.
+    pub(crate) fn serving(&self) -> impl Iterator<Item = (SocketAddr, &Name)> {
+        self.serving.iter().map(|(address, serving)| (*address, &serving.name))
+    }
+
+    /// Opens what the generation has and closes what it has not.
+    pub(crate) fn follow(&mut self, snapshot: &Snapshot, workers: &Workers<Message>) {
+        let mut wanted: HashMap<SocketAddr, Arc<Listener>> = HashMap::new();
+        for listener in snapshot.listeners.values().filter(|listener| listener.bind_to_port) {
+            for address in &listener.addresses {
+                wanted.insert(*address, listener.clone());
+            }
+        }
+        let gone: Vec<SocketAddr> =
+            self.serving.keys().filter(|address| !wanted.contains_key(address)).copied().collect();
+        for address in gone {
+            if let Some(serving) = self.serving.remove(&address) {
+                workers.tell_all(|_| Message::Refuse(address));
+                workers.tell_all(|_| Message::Wish(Wish::Drain, Some(serving.name.clone())));
+            }
+        }
+        self.failed.retain(|address, _| wanted.contains_key(address));
+        for (address, listener) in wanted {
+            let serving = self.serving.get(&address);
+            if let Some(serving) = serving.filter(|serving| serving.name == listener.name) {
+                // The same address: accepted connections are served by the new listener. Those of an old one whose
+                // chains changed are asked to come again.
+                if !Arc::ptr_eq(&serving.listener, &listener) && !same_chains(&serving.listener, &listener) {
+                    workers.tell_all(|_| Message::Wish(Wish::Drain, Some(listener.name.clone())));
+                }
+                if let Some(serving) = self.serving.get_mut(&address) {
+                    serving.listener = listener;
+                }
+                continue;
+            }
+            match self.open(address, &listener, workers) {
+                Ok(()) => {
+                    self.failed.remove(&address);
+                }
+                Err(error) => {
+                    tracing::error!(listener = %listener.name, %address, %error, "cannot listen; is the address in use, or the port privileged?");
+                    self.failed.insert(address, error.to_string());
+                }
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        address: SocketAddr,
+        listener: &Arc<Listener>,
+        workers: &Workers<Message>,
+    ) -> io::Result<()> {
+        let reserved = self.reserved.remove(&address);
+        let sockets = match reserved {
+            Some(sockets) => sockets,
+            None => {
+                let options = Options { transparent: listener.transparent, freebind: listener.freebind };
+                bind(address, workers.len(), options)?
+            }
+        };
+        let backlog = listener.backlog.map_or(BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(BACKLOG));
+        for socket in &sockets {
+            SockRef::from(socket).listen(backlog)?;
+        }
+        if let Some(old) = self.serving.remove(&address) {
+            workers.tell_all(|_| Message::Refuse(address));
+            workers.tell_all(|_| Message::Wish(Wish::Drain, Some(old.name.clone())));
+        }
+        for (index, socket) in sockets.into_iter().enumerate() {
+            workers.tell(index, Message::Accept { listener: listener.name.clone(), socket: socket.into() });
+        }
+        let serving = Serving { listener: listener.clone(), name: listener.name.clone() };
+        self.serving.insert(address, serving);
+        Ok(())
+    }
+
+    /// Closes every listening socket.
+    pub(crate) fn close(&mut self, workers: &Workers<Message>) {
+        for address in self.serving.drain().map(|(address, _)| address) {
+            workers.tell_all(|_| Message::Refuse(address));
+        }
+        self.reserved.clear();
+    }
+}
+
+/// True when connections of the old listener may go on under the new one.
+fn same_chains(old: &Listener, new: &Listener) -> bool {
+    old.chains.len() == new.chains.len()
+        && old
+            .chains
+            .iter()
+            .zip(&new.chains)
+            .all(|(old, new)| old.name == new.name && old.matches == new.matches)
+}

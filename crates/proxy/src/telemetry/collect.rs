@@ -1,0 +1,86 @@
+//! What a worker says when it is asked for its counts.
+
+use std::net::SocketAddr;
+
+use super::metrics::{Series, TcpSeries};
+use crate::worker::Worker;
+
+/// One worker's counts at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    pub(crate) http: Vec<Series>,
+    pub(crate) tcp: Vec<TcpSeries>,
+    pub(crate) clusters: Vec<ClusterCounts>,
+    pub(crate) connections: u64,
+    pub(crate) connections_total: u64,
+    pub(crate) protocol_errors: u64,
+    pub(crate) accept_errors: u64,
+}
+
+/// One cluster's counts.
+#[derive(Debug)]
+pub(crate) struct ClusterCounts {
+    pub(crate) name: String,
+    pub(crate) counters: Vec<(&'static str, u64)>,
+    pub(crate) connections: u64,
+    pub(crate) active: u64,
+    pub(crate) members: Vec<MemberCounts>,
+}
+
+/// One endpoint's counts.
+#[derive(Debug)]
+pub(crate) struct MemberCounts {
+    pub(crate) address: SocketAddr,
+    pub(crate) active: u64,
+    pub(crate) idle: u64,
+    pub(crate) requests: u64,
+    pub(crate) failures: u64,
+    pub(crate) connect_failures: u64,
+}
+
+impl Collected {
+    pub(crate) fn of(worker: &Worker) -> Self {
+        let (http, tcp) = worker.metrics.all();
+        let states = worker.upstreams.all();
+        let clusters = states.iter().map(|state| {
+            let stats = &state.stats;
+            ClusterCounts {
+                name: state.name.to_string(),
+                counters: vec![
+                    ("upstream_rq_total", stats.upstream_rq_total.get()),
+                    ("upstream_rq_retry", stats.upstream_rq_retry.get()),
+                    ("upstream_rq_retry_overflow", stats.upstream_rq_retry_overflow.get()),
+                    ("upstream_rq_timeout", stats.upstream_rq_timeout.get()),
+                    ("upstream_rq_per_try_timeout", stats.upstream_rq_per_try_timeout.get()),
+                    ("upstream_rq_replayed", stats.upstream_rq_replayed.get()),
+                    ("upstream_cx_total", stats.upstream_cx_total.get()),
+                    ("upstream_cx_connect_fail", stats.upstream_cx_connect_fail.get()),
+                    ("upstream_cx_overflow", stats.upstream_cx_overflow.get()),
+                ],
+                connections: state.connections.get().into(),
+                active: state.active.get().into(),
+                members: state
+                    .known()
+                    .iter()
+                    .map(|member| MemberCounts {
+                        address: member.address,
+                        active: member.active.get().into(),
+                        idle: member.idle_count() as u64,
+                        requests: member.requests.get(),
+                        failures: member.failures.get(),
+                        connect_failures: member.connect_failures.get(),
+                    })
+                    .collect(),
+            }
+        });
+        Self {
+            http,
+            tcp,
+            clusters: clusters.collect(),
+            connections: worker.connections.len() as u64,
+            connections_total: worker.connections.opened(),
+            protocol_errors: worker.metrics.downstream_protocol_error.get(),
+            accept_errors: worker.metrics.accept_errors.get(),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Counters and histograms of one worker. Nothing here is shared: the admin server asks each worker and adds up.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+
+use super::Flags;
+use crate::snapshot::{Direction, Name, Workload};
+use std::sync::Arc;
+
+/// Upper bounds of the histograms (milliseconds, or bytes), Envoy's defaults.
+pub(crate) const BOUNDS: [f64; 19] = [
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1000.0,
+    2500.0,
+    5000.0,
+    10_000.0,
+    30_000.0,
+    60_000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
+];
+
+/// A histogram with [`BOUNDS`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Histogram {
+    buckets: [u64; BOUNDS.len() + 1],
+    sum: f64,
+}
+
+impl Histogram {
+    pub(crate) fn observe(&mut self, value: f64) {
+        // Most values are small: a linear search ends early.
+        let bucket = BOUNDS.iter().position(|bound| value <= *bound).unwrap_or(BOUNDS.len());
+        self.buckets[bucket] += 1;
+        self.sum += value;
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets) {
+            *mine += theirs;
+        }
+        self.sum += other.sum;
+    }
+
+    /// Sum of all values.
+    pub(crate) fn sum(&self) -> f64 {
+        self.sum
+    }
+
+    /// Number of values at or below each bound, and of all.
+    pub(crate) fn cumulative(&self) -> impl Iterator<Item = u64> + '_ {
+        self.buckets.iter().scan(0, |total, count| {
+            *total += count;
+            Some(*total)
+        })
+    }
+}
+
+/// What tells the series of one endpoint apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) direction: Direction,
+    pub(crate) grpc: bool,
+    pub(crate) code: u16,
+    /// `grpc-status`, when there was one.
+    pub(crate) grpc_status: Option<u16>,
+    pub(crate) flags: Flags,
+}
+
+/// Where requests of a series went: what their labels are made of when somebody asks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Target {
+    pub(crate) cluster: Option<Name>,
+    pub(crate) workload: Option<Arc<Workload>>,
+}
+
+/// Requests with the same labels.
+#[derive(Clone, Debug)]
+pub(crate) struct Series {
+    pub(crate) outcome: Outcome,
+    pub(crate) target: Target,
+    pub(crate) requests: u64,
+    pub(crate) duration_ms: Histogram,
+    pub(crate) request_bytes: Histogram,
+    pub(crate) response_bytes: Histogram,
+}
+
+/// TCP connections with the same labels.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TcpSeries {
+    pub(crate) direction: Direction,
+    pub(crate) target: Target,
+    pub(crate) flags: Flags,
+    pub(crate) opened: u64,
+    pub(crate) closed: u64,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+}
+
+/// The series that one endpoint's requests are counted in: few, so the search is short.
+#[derive(Debug, Default)]
+pub(crate) struct SeriesCache {
+    list: RefCell<SmallVec<[Rc<RefCell<Series>>; 2]>>,
+    tcp: RefCell<Option<Rc<RefCell<TcpSeries>>>>,
+}
+
+/// All series of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    series: RefCell<Vec<Rc<RefCell<Series>>>>,
+    tcp: RefCell<Vec<Rc<RefCell<TcpSeries>>>>,
+    /// Series of requests that reached no endpoint, by cluster.
+    unrouted: RefCell<Vec<(Option<Name>, Rc<RefCell<Series>>)>>,
+    pub(crate) downstream_rq_total: Cell<u64>,
+    pub(crate) downstream_rq_active: Cell<u64>,
+    pub(crate) downstream_protocol_error: Cell<u64>,
+    pub(crate) accept_errors: Cell<u64>,
+}
+
+/// How many series of unrouted requests are told apart; the rest share one per outcome.
+const MOST_UNROUTED: usize = 1000;
+
+impl Metrics {
+    /// The series of an outcome at an endpoint.
+    pub(crate) fn series(
+        &self,
+        cache: &SeriesCache,
+        outcome: Outcome,
+        target: impl FnOnce() -> Target,
+    ) -> Rc<RefCell<Series>> {
+        let mut list = cache.list.borrow_mut();
+        if let Some(series) = list.iter().find(|series| series.borrow().outcome == outcome) {
+            return series.clone();
+        }
+        let series = self.add(outcome, target());
+        list.push(series.clone());
+        series
+    }
+
+    /// The series of an outcome without endpoint.
+    pub(crate) fn unrouted(&self, outcome: Outcome, cluster: Option<&Name>) -> Rc<RefCell<Series>> {
+        let mut list = self.unrouted.borrow_mut();
+        let cluster = cluster.filter(|_| list.len() < MOST_UNROUTED);
+        let known =
+            list.iter().find(|(name, series)| name.as_ref() == cluster && series.borrow().outcome == outcome);
+        if let Some((_, series)) = known {
+            return series.clone();
+        }
+        let series = self.add(outcome, Target { cluster: cluster.cloned(), workload: None });
+        list.push((cluster.cloned(), series.clone()));
+        series
+    }
+
+    /// The TCP series of an endpoint.
+    pub(crate) fn tcp(
+        &self,
+        cache: &SeriesCache,
+        direction: Direction,
+        target: impl FnOnce() -> Target,
+    ) -> Rc<RefCell<TcpSeries>> {
+        cache
+            .tcp
+            .borrow_mut()
+            .get_or_insert_with(|| {
+                let series = TcpSeries { direction, target: target(), ..TcpSeries::default() };
+                let series = Rc::new(RefCell::new(series));
+                self.tcp.borrow_mut().push(series.clone());
+                series
+            })
+            .clone()
+    }
+
+    fn add(&self, outcome: Outcome, target: Target) -> Rc<RefCell<Series>> {
+        let series = Rc::new(RefCell::new(Series {
+            outcome,
+            target,
+            requests: 0,
+            duration_ms: Histogram::default(),
+            request_bytes: Histogram::default(),
+            response_bytes: Histogram::default(),
+        }));
+        self.series.borrow_mut().push(series.clone());
+        series
+    }
+
+    /// Copies of all series.
+    pub(crate) fn all(&self) -> (Vec<Series>, Vec<TcpSeries>) {
+        let http = self.series.borrow().iter().map(|series| series.borrow().clone()).collect();
+        let tcp = self.tcp.borrow().iter().map(|series| series.borrow().clone()).collect();
+        (http, tcp)
+    }
+}
+
+#[cfg(test)]
+mod metrics_test {
+    use super::*;
+
+    #[test]
+    fn histogram_counts_cumulatively() {
+        let mut histogram = Histogram::default();
+        for value in [0.4, 0.5, 3.0, 1e9] {
+            histogram.observe(value);
+        }
+        let counts: Vec<u64> = histogram.cumulative().collect();
+        assert_eq!(counts[..3], [2, 2, 3]);
+        assert_eq!(counts.last(), Some(&4));
+    }
+
+    #[test]
+    fn flags_print_as_envoy_prints_them() {
+        let mut flags = Flags::named("UF");
+        assert_eq!(Flags::NONE.to_string(), "-");
+        flags.add(Flags::named("URX"));
+        assert_eq!(flags.to_string(), "UF,URX");
+        assert_eq!(Flags::named("XX"), Flags::NONE);
+    }
+}

@@ -1,0 +1,199 @@
+//! One attempt at one endpoint: a connection with the request's head on it, then its response.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use super::connect::{ConnectError, connect};
+use super::pool::Lease;
+use super::{Busy, count, h2 as shared};
+use crate::http::h1::encode::{self, Case};
+use crate::http::h1::framing::Framing;
+use crate::http::h1::parse::{self, Limits, Malformed, Message};
+use crate::http::h2::{H2Stream, broken, fields};
+use crate::http::head::{Method, RequestHead, ResponseHead, Version};
+use crate::http::stream::{Broken, Stream, WireStream};
+use crate::policy::Permit;
+use crate::snapshot::{Cluster, UpstreamProtocol};
+use crate::worker::Worker;
+
+/// Upstream's limits of a response head (Envoy: 60 KiB, 100 fields).
+const LIMITS: Limits = Limits { bytes: 60 * 1024, fields: 100 };
+
+/// The endpoint's side of an exchange.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) stream: Stream,
+    pub(crate) busy: Busy,
+    lease: Option<Lease>,
+    _place: Option<shared::Place>,
+    /// The connection carried other requests before.
+    pub(crate) reused: bool,
+    /// Bytes of a response have come.
+    pub(crate) answered: bool,
+    message: Message,
+    method: Method,
+}
+
+/// How a request is put on an upstream connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sending {
+    /// Length of the request's body, when known.
+    pub(crate) length: Option<u64>,
+    /// `Connection: upgrade` is passed on.
+    pub(crate) upgrade: bool,
+}
+
+impl Upstream {
+    /// Takes or opens a connection and queues the request's head on it.
+    pub(crate) async fn open(
+        _permit: Permit,
+        worker: &Worker,
+        cluster: &Cluster,
+        busy: Busy,
+        head: &RequestHead,
+        sending: Sending,
+    ) -> Result<Self, ConnectError> {
+        let http2 = match cluster.protocol {
+            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::Http2 => true,
+            UpstreamProtocol::Downstream => head.version == Version::Http2,
+        };
+        if http2 && !sending.upgrade {
+            return Self::open_h2(cluster, busy, head, sending).await;
+        }
+        let idle = busy.member.take_idle(cluster);
+        let (wire, lease) = match idle {
+            Some(found) => found,
+            None => {
+                let (stream, counted) = connect(cluster, &busy.member).await?;
+                count(&busy.cluster.stats.upstream_cx_total);
+                (crate::conn::wire::Wire::new(stream, worker.buffers.clone()), Lease::new(counted))
+            }
+        };
+        let mut stream = WireStream::new(wire);
+        let case = if cluster.preserve_case { Case::Kept } else { Case::Lower };
+        let framing = match sending.length {
+            _ if sending.upgrade => Framing::Empty,
+            Some(length) => Framing::length(length),
+            None => Framing::Chunked,
+        };
+        encode::request(stream.wire.output(), head, framing, case);
+        stream.begin(framing, case);
+        Ok(Self {
+            stream: Stream::Wire(stream),
+            busy,
+            reused: lease.reused(),
+            lease: Some(lease),
+            _place: None,
+            answered: false,
+            message: Message::default(),
+            method: head.method,
+        })
+    }
+
+    async fn open_h2(
+        cluster: &Cluster,
+        busy: Busy,
+        head: &RequestHead,
+        sending: Sending,
+    ) -> Result<Self, ConnectError> {
+        let (mut sender, place, reused) = shared::checkout(cluster, &busy.cluster, &busy.member).await?;
+        let message = crate::http::translate::to_h2(head, sending.upgrade)
+            .ok_or_else(|| ConnectError::Io(std::io::Error::from(std::io::ErrorKind::InvalidInput)))?;
+        let end = sending.length == Some(0) && head.method != Method::Connect;
+        let (response, send) = sender.send_request(message, end).map_err(ConnectError::Handshake)?;
+        let mut stream = H2Stream::new(None, (!end).then_some(send));
+        stream.response = Some(response);
+        Ok(Self {
+            stream: Stream::H2(stream),
+            busy,
+            reused,
+            lease: None,
+            _place: Some(place),
+            answered: false,
+            message: Message::default(),
+            method: head.method,
+        })
+    }
+
+    /// Ready with the head of the final response; interim ones are passed over.
+    pub(crate) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<(), Broken>> {
+        match &mut self.stream {
+            Stream::Wire(stream) => loop {
+                if !stream.wire.data().is_empty()
+                    && let Some(message) = parse::response(stream.wire.data(), head, self.method, LIMITS)?
+                {
+                    stream.wire.consume(message.len);
+                    if (100..200).contains(&head.status) && head.status != 101 {
+                        continue;
+                    }
+                    self.message = message;
+                    stream.expect(message.framing);
+                    return Poll::Ready(Ok(()));
+                }
+                let had = stream.wire.data().len();
+                let len = ready!(stream.wire.poll_fill(cx))?;
+                if len == 0 {
+                    let full = !stream.wire.eof();
+                    return Poll::Ready(Err(match full {
+                        true => Malformed::TooLarge.into(),
+                        false if had > 0 => Malformed::Syntax.into(),
+                        false => Broken::Truncated,
+                    }));
+                }
+                self.answered = true;
+            },
+            Stream::H2(stream) => {
+                let Some(response) = &mut stream.response else {
+                    return Poll::Ready(Err(Broken::Truncated));
+                };
+                let message = ready!(Pin::new(response).poll(cx)).map_err(broken)?;
+                self.answered = true;
+                stream.response = None;
+                let (parts, body) = message.into_parts();
+                head.clear();
+                head.status = parts.status.as_u16();
+                head.version = Version::Http2;
+                head.headers = fields(&parts.headers);
+                stream.set_recv(body);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// Length of the response's body, when known.
+    pub(crate) fn response_length(&self, head: &ResponseHead) -> Option<u64> {
+        match &self.stream {
+            Stream::Wire(stream) => stream.remaining(),
+            Stream::H2(stream) if stream.recv_done() => Some(0),
+            Stream::H2(_) if self.method == Method::Head => None,
+            Stream::H2(_) => head.headers.get("content-length").and_then(parse::decimal),
+        }
+    }
+
+    /// The endpoint agreed to leave HTTP.
+    pub(crate) fn tunnel(&mut self) {
+        if let Stream::Wire(stream) = &mut self.stream {
+            stream.tunnel();
+        }
+    }
+
+    /// Ends the attempt; a connection that stands cleanly between two messages is kept for the next.
+    pub(crate) fn release(self, cluster: &Cluster) {
+        let Self { stream, busy, lease, message, .. } = self;
+        match (stream, lease) {
+            (Stream::Wire(stream), Some(lease)) => {
+                if message.keep_alive && stream.complete() && stream.wire.data().is_empty() {
+                    busy.member.give_back(cluster, stream.wire, lease);
+                }
+            }
+            (Stream::H2(mut stream), _) => stream.reset(h2::Reason::CANCEL),
+            (Stream::Wire(_), None) => {}
+        }
+    }
+}

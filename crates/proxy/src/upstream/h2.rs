@@ -1,0 +1,114 @@
+//! HTTP/2 connections to endpoints, shared by many requests of one worker.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use h2::client::{self, SendRequest};
+use tokio::net::TcpStream;
+
+use super::connect::{ConnectError, Counted, connect};
+use super::{ClusterState, Member, count};
+use crate::snapshot::{Cluster, Http2Settings};
+
+/// One connection; the handle may be cloned.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    sender: SendRequest<Bytes>,
+    open: Rc<Cell<bool>>,
+    streams: Rc<Cell<usize>>,
+}
+
+/// A stream's place on its connection.
+#[derive(Debug)]
+pub(crate) struct Place(Rc<Cell<usize>>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Streams on one connection when the peer names no limit of its own.
+const STREAMS: usize = 1024;
+
+impl Shared {
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.get()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.streams.get() == 0
+    }
+
+    fn has_room(&self, settings: &Http2Settings) -> bool {
+        let limit = settings.max_concurrent_streams.map_or(STREAMS, |limit| limit as usize);
+        self.is_open() && self.streams.get() < limit.min(self.sender.current_max_send_streams()).max(1)
+    }
+
+    fn place(&self) -> Place {
+        self.streams.set(self.streams.get() + 1);
+        Place(self.streams.clone())
+    }
+}
+
+/// A connection that takes one more stream: an open one with room, else a new one.
+pub(crate) async fn checkout(
+    cluster: &Cluster,
+    state: &ClusterState,
+    member: &Member,
+) -> Result<(SendRequest<Bytes>, Place, bool), ConnectError> {
+    loop {
+        let known = {
+            let mut list = member.idle.h2.borrow_mut();
+            list.retain(Shared::is_open);
+            list.iter().find(|shared| shared.has_room(&cluster.http2)).cloned()
+        };
+        let (shared, reused) = match known {
+            Some(shared) => (shared, true),
+            None => {
+                let (stream, counted) = connect(cluster, member).await?;
+                count(&state.stats.upstream_cx_total);
+                let shared = handshake(stream, counted, &cluster.http2).await?;
+                member.idle.h2.borrow_mut().push(shared.clone());
+                (shared, false)
+            }
+        };
+        let place = shared.place();
+        let mut sender = shared.sender.clone();
+        match poll_fn(|cx| sender.poll_ready(cx)).await {
+            Ok(()) => return Ok((sender, place, reused)),
+            Err(error) => {
+                shared.open.set(false);
+                if !reused {
+                    return Err(ConnectError::Handshake(error));
+                }
+            }
+        }
+    }
+}
+
+async fn handshake(
+    stream: TcpStream,
+    counted: Counted,
+    settings: &Http2Settings,
+) -> Result<Shared, ConnectError> {
+    let mut builder = client::Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(settings.stream_window.unwrap_or(1 << 20))
+        .initial_connection_window_size(settings.connection_window.unwrap_or(4 << 20))
+        .max_send_buffer_size(256 * 1024)
+        .max_header_list_size(64 * 1024);
+    let (sender, connection) = builder.handshake(stream).await.map_err(ConnectError::Handshake)?;
+    let open = Rc::new(Cell::new(true));
+    let alive = open.clone();
+    tokio::task::spawn_local(async move {
+        let _counted = counted;
+        // Its end, for whatever reason, is seen by the streams; here it only closes the door.
+        let _ = connection.await;
+        alive.set(false);
+    });
+    Ok(Shared { sender, open, streams: Rc::default() })
+}

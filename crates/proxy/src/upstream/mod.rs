@@ -1,0 +1,227 @@
+//! What one worker knows about clusters and their endpoints: active requests, idle connections, results.
+//!
+//! All of it is keyed by cluster name and endpoint identity and outlives changes of the configuration.
+
+pub(crate) mod attempt;
+pub(crate) mod connect;
+pub(crate) mod h2;
+pub(crate) mod pool;
+pub(crate) mod select;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::balance;
+use crate::snapshot::{Breakers, BuildNameHasher, Cluster, EndpointSet, Name, Workload};
+use crate::telemetry::SeriesCache;
+
+/// Every cluster that this worker has sent something to.
+#[derive(Debug, Default)]
+pub(crate) struct Upstreams {
+    clusters: RefCell<HashMap<Name, Rc<ClusterState>, BuildNameHasher>>,
+}
+
+/// One cluster on one worker.
+#[derive(Debug)]
+pub(crate) struct ClusterState {
+    pub(crate) name: Name,
+    set: Cell<u64>,
+    members: RefCell<Rc<[Rc<Member>]>>,
+    /// Members outside of any set: those of ORIGINAL_DST clusters, by address.
+    dynamic: RefCell<HashMap<SocketAddr, Rc<Member>, rustc_hash::FxBuildHasher>>,
+    pub(crate) balance: balance::State,
+    /// Requests that have an attempt under way.
+    pub(crate) active: Cell<u32>,
+    /// Attempts under way that are retries.
+    pub(crate) retrying: Cell<u32>,
+    /// Connections open to all members.
+    pub(crate) connections: Rc<Cell<u32>>,
+    pub(crate) stats: ClusterStats,
+}
+
+/// Counters of one cluster (names as in Envoy's `cluster.NAME.*`).
+#[derive(Debug, Default)]
+pub(crate) struct ClusterStats {
+    pub(crate) upstream_rq_total: Cell<u64>,
+    pub(crate) upstream_rq_retry: Cell<u64>,
+    pub(crate) upstream_rq_retry_overflow: Cell<u64>,
+    pub(crate) upstream_rq_timeout: Cell<u64>,
+    pub(crate) upstream_rq_per_try_timeout: Cell<u64>,
+    pub(crate) upstream_rq_replayed: Cell<u64>,
+    pub(crate) upstream_cx_total: Cell<u64>,
+    pub(crate) upstream_cx_connect_fail: Cell<u64>,
+    pub(crate) upstream_cx_overflow: Cell<u64>,
+}
+
+/// Adds one to a counter.
+pub(crate) fn count(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+/// One endpoint on one worker.
+#[derive(Debug)]
+pub(crate) struct Member {
+    /// The cluster's name.
+    pub(crate) cluster: Name,
+    pub(crate) id: Name,
+    pub(crate) address: SocketAddr,
+    /// Requests and connections being served there by this worker.
+    pub(crate) active: Cell<u32>,
+    pub(crate) requests: Cell<u64>,
+    pub(crate) failures: Cell<u64>,
+    pub(crate) connect_failures: Cell<u64>,
+    pub(crate) idle: pool::Idle,
+    /// The cluster's count of open connections.
+    pub(crate) connections: Rc<Cell<u32>>,
+    /// Who runs there, as far as configuration says.
+    pub(crate) workload: Option<Arc<Workload>>,
+    /// Metric series of requests that ended here.
+    pub(crate) series: SeriesCache,
+}
+
+impl Member {
+    fn new(cluster: &ClusterState, id: Name, address: SocketAddr, workload: Option<Arc<Workload>>) -> Self {
+        Self {
+            cluster: cluster.name.clone(),
+            id,
+            address,
+            active: Cell::new(0),
+            requests: Cell::new(0),
+            failures: Cell::new(0),
+            connect_failures: Cell::new(0),
+            idle: pool::Idle::default(),
+            connections: cluster.connections.clone(),
+            workload,
+            series: SeriesCache::default(),
+        }
+    }
+}
+
+/// One request, or one tunnel, at work on a member.
+#[derive(Debug)]
+pub(crate) struct Busy {
+    pub(crate) cluster: Rc<ClusterState>,
+    pub(crate) member: Rc<Member>,
+    retry: bool,
+}
+
+impl Busy {
+    pub(crate) fn new(cluster: Rc<ClusterState>, member: Rc<Member>, retry: bool) -> Self {
+        member.active.set(member.active.get() + 1);
+        cluster.active.set(cluster.active.get() + 1);
+        count(&member.requests);
+        count(&cluster.stats.upstream_rq_total);
+        if retry {
+            cluster.retrying.set(cluster.retrying.get() + 1);
+        }
+        Self { cluster, member, retry }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.member.active.set(self.member.active.get() - 1);
+        self.cluster.active.set(self.cluster.active.get() - 1);
+        if self.retry {
+            self.cluster.retrying.set(self.cluster.retrying.get() - 1);
+        }
+    }
+}
+
+impl Upstreams {
+    /// The state of `cluster`, made on first use.
+    pub(crate) fn cluster(&self, cluster: &Cluster) -> Rc<ClusterState> {
+        if let Some(state) = self.clusters.borrow().get(&cluster.name) {
+            return state.clone();
+        }
+        let state = Rc::new(ClusterState {
+            name: cluster.name.clone(),
+            set: Cell::new(0),
+            members: RefCell::new(Rc::from([])),
+            dynamic: RefCell::default(),
+            balance: balance::State::default(),
+            active: Cell::new(0),
+            retrying: Cell::new(0),
+            connections: Rc::default(),
+            stats: ClusterStats::default(),
+        });
+        self.clusters.borrow_mut().insert(cluster.name.clone(), state.clone());
+        state
+    }
+
+    /// Every cluster's state.
+    pub(crate) fn all(&self) -> Vec<Rc<ClusterState>> {
+        self.clusters.borrow().values().cloned().collect()
+    }
+
+    /// Forgets clusters for which `exists` is false and nothing is under way.
+    pub(crate) fn retain(&self, exists: impl Fn(&Name) -> bool) {
+        self.clusters.borrow_mut().retain(|name, state| exists(name) || Rc::strong_count(state) > 1);
+    }
+}
+
+impl ClusterState {
+    /// One more retry fits into the budget: by default a fifth of the active requests, and at least three (DESIGN 7.5).
+    pub(crate) fn retry_allowed(&self, breakers: &Breakers) -> bool {
+        if breakers.max_retries.is_some_and(|most| self.retrying.get() >= most) {
+            return false;
+        }
+        let (percent, least) = breakers.retry_budget.unwrap_or((20.0, 3));
+        let budget = f64::from(self.active.get()) * percent / 100.0;
+        f64::from(self.retrying.get()) < budget.max(f64::from(least))
+    }
+
+    /// The members in the order of the set's endpoints.
+    pub(crate) fn members(&self, set: &EndpointSet) -> Rc<[Rc<Member>]> {
+        if self.set.get() == set.id && self.members.borrow().len() == set.endpoints.len() {
+            return self.members.borrow().clone();
+        }
+        let known: HashMap<Name, Rc<Member>, BuildNameHasher> =
+            self.members.borrow().iter().map(|member| (member.id.clone(), member.clone())).collect();
+        let members: Rc<[Rc<Member>]> = set
+            .endpoints
+            .iter()
+            .map(|endpoint| match known.get(&endpoint.id) {
+                Some(member)
+                    if member.address == endpoint.address && member.workload == endpoint.workload =>
+                {
+                    member.clone()
+                }
+                _ => Rc::new(Member::new(
+                    self,
+                    endpoint.id.clone(),
+                    endpoint.address,
+                    endpoint.workload.clone(),
+                )),
+            })
+            .collect();
+        *self.members.borrow_mut() = members.clone();
+        self.set.set(set.id);
+        members
+    }
+
+    /// The members as of the last request.
+    pub(crate) fn known(&self) -> Vec<Rc<Member>> {
+        let dynamic = self.dynamic.borrow();
+        self.members.borrow().iter().chain(dynamic.values()).cloned().collect()
+    }
+
+    /// The member at an address outside of any set. The least used ones are forgotten when there are very many.
+    pub(crate) fn at(&self, address: SocketAddr) -> Rc<Member> {
+        const MOST: usize = 4096;
+        let mut dynamic = self.dynamic.borrow_mut();
+        if dynamic.len() >= MOST && !dynamic.contains_key(&address) {
+            dynamic.retain(|_, member| Rc::strong_count(member) > 1);
+        }
+        dynamic
+            .entry(address)
+            .or_insert_with(|| {
+                let id = Name::new(&address.to_string());
+                Rc::new(Member::new(self, id, address, None))
+            })
+            .clone()
+    }
+}

@@ -1,0 +1,107 @@
+//! Connections that wait for their next request.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Member;
+use super::connect::Counted;
+use crate::conn::wire::Wire;
+use crate::snapshot::Cluster;
+
+/// One connection at rest.
+#[derive(Debug)]
+struct Resting {
+    wire: Wire,
+    since: Instant,
+    opened: Instant,
+    requests: u32,
+    counted: Counted,
+}
+
+/// A member's idle connections, last in, first out: the others may age and be closed.
+#[derive(Debug, Default)]
+pub(crate) struct Idle {
+    wires: RefCell<Vec<Resting>>,
+    pub(crate) h2: RefCell<Vec<super::h2::Shared>>,
+}
+
+/// A connection in use, and what is needed to give it back.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    opened: Instant,
+    requests: u32,
+    counted: Counted,
+}
+
+impl Lease {
+    pub(crate) fn new(counted: Counted) -> Self {
+        Self { opened: Instant::now(), requests: 0, counted }
+    }
+
+    /// True when the connection carried a request before this one: its peer may be closing it just now.
+    pub(crate) fn reused(&self) -> bool {
+        self.requests > 0
+    }
+}
+
+/// The most idle HTTP/1.1 connections kept for one endpoint by one worker.
+const MOST_IDLE: usize = 1024;
+
+impl Member {
+    /// An idle connection on which nothing has happened since its last message.
+    pub(crate) fn take_idle(&self, cluster: &Cluster) -> Option<(Wire, Lease)> {
+        loop {
+            let mut resting = self.idle.wires.borrow_mut().pop()?;
+            if resting.wire.is_quiet() && !expired(&resting, cluster.idle_timeout, Instant::now()) {
+                let Resting { wire, opened, requests, counted, .. } = resting;
+                return Some((wire, Lease { opened, requests, counted }));
+            }
+        }
+    }
+
+    /// Takes back a connection that stands cleanly between two messages.
+    pub(crate) fn give_back(&self, cluster: &Cluster, mut wire: Wire, lease: Lease) {
+        let requests = lease.requests + 1;
+        let limit = cluster.max_requests_per_connection;
+        if limit != 0 && requests >= limit {
+            return;
+        }
+        let now = Instant::now();
+        if cluster.max_connection_duration.is_some_and(|most| now - lease.opened >= most) {
+            return;
+        }
+        let mut wires = self.idle.wires.borrow_mut();
+        if wires.len() < MOST_IDLE {
+            wire.rest();
+            let Lease { opened, counted, .. } = lease;
+            wires.push(Resting { wire, since: now, opened, requests, counted });
+        }
+    }
+
+    /// Closes idle connections that their peers have closed or that nobody used for long.
+    pub(crate) fn sweep(&self, idle_timeout: Option<Duration>) {
+        let now = Instant::now();
+        self.idle
+            .wires
+            .borrow_mut()
+            .retain_mut(|resting| !expired(resting, idle_timeout, now) && resting.wire.is_quiet());
+        self.idle.h2.borrow_mut().retain(|shared| shared.is_open());
+    }
+
+    /// Closes every idle connection.
+    pub(crate) fn clear_idle(&self) {
+        self.idle.wires.borrow_mut().clear();
+        self.idle.h2.borrow_mut().clear();
+    }
+
+    /// Number of idle HTTP/1.1 connections.
+    pub(crate) fn idle_count(&self) -> usize {
+        self.idle.wires.borrow().len()
+    }
+}
+
+fn expired(resting: &Resting, idle_timeout: Option<Duration>, now: Instant) -> bool {
+    idle_timeout.is_some_and(|most| now.saturating_duration_since(resting.since) >= most)
+}

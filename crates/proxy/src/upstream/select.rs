@@ -1,0 +1,56 @@
+//! Choosing an endpoint: configuration's set, this worker's counts, and the pure balancer between them.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use super::{ClusterState, Member};
+use crate::balance::{self, Members};
+use crate::snapshot::{Cluster, Discovery, Endpoint, EndpointSet, Snapshot};
+
+/// The endpoint of one attempt.
+#[derive(Debug)]
+pub(crate) struct Chosen<'s> {
+    pub(crate) member: Rc<Member>,
+    /// What configuration says of it; none for an original destination.
+    pub(crate) endpoint: Option<&'s Endpoint>,
+}
+
+/// What the balancer may know of the members.
+struct Seen<'m> {
+    members: &'m [Rc<Member>],
+    tried: &'m [SocketAddr],
+}
+
+impl Members for Seen<'_> {
+    fn active(&self, index: usize) -> u32 {
+        self.members.get(index).map_or(0, |member| member.active.get())
+    }
+
+    fn tried(&self, index: usize) -> bool {
+        !self.tried.is_empty()
+            && self.members.get(index).is_some_and(|member| self.tried.contains(&member.address))
+    }
+}
+
+/// Picks an endpoint of `cluster`; `None` when there is none.
+pub(crate) fn select<'s>(
+    snapshot: &'s Snapshot,
+    cluster: &'s Cluster,
+    state: &ClusterState,
+    original_dst: Option<SocketAddr>,
+    random: u64,
+    tried: &[SocketAddr],
+) -> Option<Chosen<'s>> {
+    if let Discovery::OriginalDst { port, .. } = &cluster.discovery {
+        let mut address = original_dst?;
+        if let Some(port) = port {
+            address.set_port(*port);
+        }
+        return Some(Chosen { member: state.at(address), endpoint: None });
+    }
+    let set: &'s EndpointSet = snapshot.endpoints(cluster)?;
+    let members = state.members(set);
+    let seen = Seen { members: &members, tried };
+    let picked = balance::pick(cluster, set, &state.balance, &seen, random)?;
+    Some(Chosen { member: members.get(picked.index)?.clone(), endpoint: set.endpoints.get(picked.index) })
+}

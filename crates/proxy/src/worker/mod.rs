@@ -1,0 +1,163 @@
+//! One worker: its thread's view of the configuration and everything it owns.
+
+pub(crate) mod run;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
+use crate::conn::buffers::Buffers;
+use crate::conn::registry::Registry;
+use crate::http::date::DateCache;
+use crate::http::head::{RequestHead, ResponseHead};
+use crate::snapshot::{Listener, Snapshot};
+use crate::telemetry::Metrics;
+use crate::upstream::Upstreams;
+
+/// What the management side and all workers see: the current generation behind one pointer.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    snapshot: ArcSwap<Snapshot>,
+    /// Read on every request, written on every publication.
+    generation: AtomicU64,
+}
+
+impl Published {
+    /// Puts a generation in force.
+    pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) {
+        let generation = snapshot.generation;
+        self.snapshot.store(snapshot);
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// The generation in force.
+    pub(crate) fn load(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+}
+
+/// The heads of one exchange; kept by the worker between requests.
+#[derive(Debug, Default)]
+pub(crate) struct Heads {
+    pub(crate) request: RequestHead,
+    pub(crate) response: ResponseHead,
+}
+
+/// How many unused pairs of heads a worker keeps.
+const HEADS_KEPT: usize = 64;
+
+/// Everything one worker owns. It never leaves its thread.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) buffers: Rc<Buffers>,
+    pub(crate) connections: Rc<Registry>,
+    pub(crate) upstreams: Upstreams,
+    pub(crate) metrics: Metrics,
+    pub(crate) date: DateCache,
+    published: Arc<Published>,
+    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    seen: Cell<u64>,
+    random: Cell<u64>,
+    heads: RefCell<Vec<Box<Heads>>>,
+    /// Listeners that redirected connections are handed to, by address; made for one generation.
+    targets: RefCell<(u64, HashMap<SocketAddr, Arc<Listener>>)>,
+    changed: Notify,
+    /// Copies of requests under way.
+    pub(crate) mirrors: Cell<usize>,
+}
+
+impl Worker {
+    pub(crate) fn new(index: usize, published: Arc<Published>, seed: u64) -> Self {
+        let snapshot = published.load();
+        Self {
+            index,
+            buffers: Rc::default(),
+            connections: Rc::default(),
+            upstreams: Upstreams::default(),
+            metrics: Metrics::default(),
+            date: DateCache::default(),
+            seen: Cell::new(snapshot.generation),
+            snapshot: RefCell::new(Rc::new(snapshot)),
+            published,
+            random: Cell::new(seed | 1),
+            heads: RefCell::default(),
+            targets: RefCell::new((u64::MAX, HashMap::new())),
+            changed: Notify::new(),
+            mirrors: Cell::new(0),
+        }
+    }
+
+    /// The configuration in force. Costs one load of a read-mostly word unless it has changed.
+    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        let generation = self.published.generation.load(Ordering::Acquire);
+        if generation != self.seen.get() {
+            let snapshot = self.published.load();
+            self.seen.set(snapshot.generation);
+            *self.snapshot.borrow_mut() = Rc::new(snapshot);
+        }
+        self.snapshot.borrow().clone()
+    }
+
+    /// The listener of a redirected connection: the one at its address, else the one at its port.
+    pub(crate) fn listener_for(&self, destination: SocketAddr) -> Option<Arc<Listener>> {
+        let snapshot = self.snapshot();
+        let mut targets = self.targets.borrow_mut();
+        if targets.0 != snapshot.generation {
+            targets.0 = snapshot.generation;
+            targets.1.clear();
+            for listener in snapshot.listeners.values().filter(|listener| !listener.bind_to_port) {
+                for address in &listener.addresses {
+                    targets.1.insert(*address, listener.clone());
+                }
+            }
+        }
+        let unspecified: IpAddr = match destination {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let any = SocketAddr::new(unspecified, destination.port());
+        targets.1.get(&destination).or_else(|| targets.1.get(&any)).cloned()
+    }
+
+    /// 64 fresh random bits (SplitMix64: balancing and sampling need no secrecy).
+    pub(crate) fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mut mixed = state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn take_heads(&self) -> Box<Heads> {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_heads(&self, mut heads: Box<Heads>) {
+        let mut kept = self.heads.borrow_mut();
+        if kept.len() < HEADS_KEPT {
+            heads.request.clear();
+            heads.response.clear();
+            heads.request.headers.shrink();
+            heads.response.headers.shrink();
+            kept.push(heads);
+        }
+    }
+
+    /// A new generation was published: exchanges that wait for one look again.
+    pub(crate) fn wake(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Waits for the next generation.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}

@@ -1,0 +1,137 @@
+//! The loop of one worker: what it is told between requests, and the sockets it accepts from.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::Worker;
+use crate::conn::open::open;
+use crate::conn::registry::Wish;
+use crate::snapshot::Name;
+use crate::telemetry::collect::Collected;
+
+/// What a worker can be told.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A generation was published; the answer says that this worker runs it.
+    Changed(oneshot::Sender<()>),
+    /// Accept connections for a listener.
+    Accept { listener: Name, socket: std::net::TcpListener },
+    /// Accept no more at this address.
+    Refuse(SocketAddr),
+    /// Tell the connections of one listener, or all.
+    Wish(Wish, Option<Name>),
+    /// Say what was counted.
+    Collect(oneshot::Sender<Collected>),
+    /// End.
+    Stop,
+}
+
+/// How often idle upstream connections are looked through.
+const SWEEP: Duration = Duration::from_secs(2);
+/// The pause after the system refused a connection (no file descriptors, no memory).
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Runs until the channel is closed.
+pub(crate) async fn run(worker: Rc<Worker>, mut messages: mpsc::UnboundedReceiver<Message>) {
+    let mut accepting: HashMap<SocketAddr, JoinHandle<()>> = HashMap::new();
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let message = tokio::select! {
+            message = messages.recv() => message,
+            _ = sweep.tick() => {
+                worker.sweep();
+                continue;
+            }
+        };
+        match message {
+            Some(Message::Changed(done)) => {
+                worker.snapshot();
+                worker.wake();
+                let _ = done.send(());
+            }
+            Some(Message::Accept { listener, socket }) => match accept_from(socket) {
+                Ok((address, socket)) => {
+                    let task = tokio::task::spawn_local(accept(worker.clone(), listener, socket));
+                    if let Some(old) = accepting.insert(address, task) {
+                        old.abort();
+                    }
+                }
+                Err(error) => tracing::error!(%listener, %error, "cannot accept connections"),
+            },
+            Some(Message::Refuse(address)) => {
+                if let Some(task) = accepting.remove(&address) {
+                    task.abort();
+                }
+            }
+            Some(Message::Wish(wish, listener)) => {
+                worker.connections.ask(wish, listener.as_ref());
+                if wish == Wish::Drain && listener.is_none() {
+                    worker
+                        .upstreams
+                        .all()
+                        .iter()
+                        .flat_map(|cluster| cluster.known())
+                        .for_each(|member| member.sweep(None));
+                }
+            }
+            Some(Message::Collect(reply)) => {
+                let _ = reply.send(Collected::of(&worker));
+            }
+            Some(Message::Stop) | None => break,
+        }
+    }
+}
+
+fn accept_from(socket: std::net::TcpListener) -> io::Result<(SocketAddr, TcpListener)> {
+    let address = socket.local_addr()?;
+    Ok((address, TcpListener::from_std(socket)?))
+}
+
+async fn accept(worker: Rc<Worker>, name: Name, socket: TcpListener) {
+    loop {
+        match socket.accept().await {
+            Ok((stream, peer)) => {
+                let snapshot = worker.snapshot();
+                let Some(listener) = snapshot.listeners.get(&name).cloned() else { continue };
+                let registered = worker.connections.open(&name);
+                let worker = worker.clone();
+                tokio::task::spawn_local(async move {
+                    let control = registered.control().clone();
+                    open(worker, listener, stream, peer, control).await;
+                    drop(registered);
+                });
+            }
+            Err(error) => {
+                let errors = &worker.metrics.accept_errors;
+                errors.set(errors.get() + 1);
+                // A connection that was reset before it was accepted says nothing about the next.
+                if error.kind() != io::ErrorKind::ConnectionAborted {
+                    tracing::warn!(listener = %name, %error, "cannot accept a connection");
+                    tokio::time::sleep(BACK_OFF).await;
+                }
+            }
+        }
+    }
+}
+
+impl Worker {
+    /// Closes what nobody uses any more.
+    fn sweep(&self) {
+        let snapshot = self.snapshot();
+        for state in self.upstreams.all() {
+            let cluster = snapshot.cluster(&state.name);
+            for member in state.known() {
+                member.sweep(cluster.and_then(|cluster| cluster.idle_timeout));
+            }
+        }
+        self.upstreams.retain(|name| snapshot.clusters.contains_key(name));
+    }
+}
