@@ -43,8 +43,12 @@ impl Ports {
         let staged = dir.join(".ports.json.new");
         {
             use io::Write as _;
-            let mut file =
-                std::fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&staged)?;
+            let mut file = std::fs::OpenOptions::new()
+                .create(true)
+                .write(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&staged)?;
             file.write_all(&text)?;
         }
         std::fs::rename(staged, dir.join(Self::FILE))
@@ -69,9 +73,9 @@ pub(crate) fn default_data_dir() -> PathBuf {
     if rustix::process::geteuid().is_root() {
         return PathBuf::from("/var/lib/heddle");
     }
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"))
-    });
+    let state = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")));
     state.unwrap_or_else(std::env::temp_dir).join("heddle")
 }
 
@@ -80,11 +84,9 @@ pub(crate) fn default_data_dir() -> PathBuf {
 /// # Errors
 /// With the path and what to do about it.
 pub(crate) fn open_data_dir(dir: &Path) -> Result<(), String> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|e| format!("cannot make the data directory {}: {e}; give another with --data-dir", dir.display()))
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| {
+        format!("cannot make the data directory {}: {e}; give another with --data-dir", dir.display())
+    })
 }
 
 /// The API of this user's mesh: the flag or $HEDDLE_SERVER, the running mesh, or the default.
@@ -131,7 +133,8 @@ mod test {
     #[test]
     fn ports_of_a_dead_process_do_not_count() {
         let dir = tempfile::tempdir().unwrap();
-        let mut ports = Ports { pid: Some(std::process::id()), api: "127.0.0.1:1".parse().ok(), ..Ports::default() };
+        let mut ports =
+            Ports { pid: Some(std::process::id()), api: "127.0.0.1:1".parse().ok(), ..Ports::default() };
         ports.write(dir.path()).unwrap();
         assert_eq!(Ports::read(dir.path()), Some(ports.clone()));
         ports.pid = Some(u32::MAX - 1);

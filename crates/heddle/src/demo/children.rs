@@ -25,7 +25,8 @@ impl Role {
     /// When it does not start or ends before it is up: with the end of its log.
     pub(crate) async fn start(name: &str, dir: PathBuf, args: &[String]) -> Result<Self, String> {
         std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-        let log = std::fs::File::create(dir.join("log")).map_err(|e| format!("{}/log: {e}", dir.display()))?;
+        let log =
+            std::fs::File::create(dir.join("log")).map_err(|e| format!("{}/log: {e}", dir.display()))?;
         let binary = std::env::current_exe().map_err(|e| format!("where is this binary? {e}"))?;
         let child = Command::new(binary)
             .args(args)

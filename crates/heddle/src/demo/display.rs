@@ -61,7 +61,9 @@ impl Display {
         self.settle();
         let line = match verdict {
             Ok(found) => format!("     {} {found}\n", "ok".if_supports_color(Stream::Stdout, |t| t.green())),
-            Err(wrong) => format!("     {} {wrong}\n", "FAILED".if_supports_color(Stream::Stdout, |t| t.red())),
+            Err(wrong) => {
+                format!("     {} {wrong}\n", "FAILED".if_supports_color(Stream::Stdout, |t| t.red()))
+            }
         };
         self.write(&line);
     }

@@ -21,7 +21,10 @@ use self::{
     script::{Event, Outcome, STEPS, Step},
     shop::{INSTANCES, Journal, Running},
 };
-use crate::{cli::DemoArgs, command::{apply, explain}};
+use crate::{
+    cli::DemoArgs,
+    command::{apply, explain},
+};
 
 /// How many requests the traffic source keeps in flight.
 const IN_FLIGHT: usize = 8;
@@ -39,13 +42,13 @@ pub(crate) async fn run(args: &DemoArgs) -> Result<bool, String> {
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     let script = async {
-        let mut failed = 0;
+        let mut failed: usize = 0;
         loop {
             for (index, step) in STEPS.iter().enumerate() {
                 failed += usize::from(!mesh.play(index, step, args.requests, &mut display).await?);
             }
             if args.once {
-                return Ok(failed);
+                return Ok::<usize, String>(failed);
             }
             mesh.revive().await?;
         }
@@ -79,7 +82,9 @@ struct Mesh {
 
 impl Mesh {
     async fn start(scratch: &Path, display: &mut Display) -> Result<Self, String> {
-        display.line("heddle demo: starting the control plane, the shop's services, a sidecar for each, and a gateway");
+        display.line(
+            "heddle demo: starting the control plane, the shop's services, a sidecar for each, and a gateway",
+        );
         let args = ["control", "--store", "memory", "--xds", "127.0.0.1:0", "--api", "127.0.0.1:0"];
         let control = Role::start("control", scratch.join("control"), &owned(&args)).await?;
         let address = control.ports.api.ok_or("the control plane has no API address")?;
@@ -105,16 +110,34 @@ impl Mesh {
         let gateway = start_gateway(&control, scratch).await?;
         apply_text(&api, &workloads).await?;
 
-        let mut mesh =
-            Self { control, sidecars, _gateway: gateway, services, journal, api, entrance, scratch: scratch.to_owned() };
+        let mut mesh = Self {
+            control,
+            sidecars,
+            _gateway: gateway,
+            services,
+            journal,
+            api,
+            entrance,
+            scratch: scratch.to_owned(),
+        };
         mesh.wait_until_it_answers().await?;
-        display.line(&format!("  control plane  http://{address}   (kubectl --server http://{address} get virtualservices -A)"));
-        display.line(&format!("  gateway        http://{entrance}   (curl -H 'Host: {GATEWAY_HOST}' http://{entrance}/)"));
+        display.line(&format!(
+            "  control plane  http://{address}   (kubectl --server http://{address} get virtualservices -A)"
+        ));
+        display.line(&format!(
+            "  gateway        http://{entrance}   (curl -H 'Host: {GATEWAY_HOST}' http://{entrance}/)"
+        ));
         Ok(mesh)
     }
 
     /// One step: the change, the traffic, the check.
-    async fn play(&mut self, index: usize, step: &Step, requests: u32, display: &mut Display) -> Result<bool, String> {
+    async fn play(
+        &mut self,
+        index: usize,
+        step: &Step,
+        requests: u32,
+        display: &mut Display,
+    ) -> Result<bool, String> {
         self.happen(step.event).await;
         if let Some((host, rules)) = step.change {
             apply_text(&self.api, &resources::route(host, rules)).await?;
@@ -150,7 +173,11 @@ impl Mesh {
             }
         }
         for host in ["price", "shipping"] {
-            apply_text(&self.api, &resources::route(host, &format!("- route:\n  - destination:\n      host: {host}"))).await?;
+            apply_text(
+                &self.api,
+                &resources::route(host, &format!("- route:\n  - destination:\n      host: {host}")),
+            )
+            .await?;
         }
         Ok(())
     }
@@ -204,7 +231,9 @@ impl Mesh {
         if tokio::time::timeout(PATIENCE, ready).await.is_ok() {
             return Ok(());
         }
-        Err(format!("the shop does not answer through the gateway after {PATIENCE:?}; the last answer was: {last}"))
+        Err(format!(
+            "the shop does not answer through the gateway after {PATIENCE:?}; the last answer was: {last}"
+        ))
     }
 }
 
@@ -215,9 +244,13 @@ async fn apply_text(api: &Client, text: &str) -> Result<(), String> {
 /// The WorkloadEntry of an instance: reachable at its sidecar's inbound address.
 fn introduce(service: &Running, sidecar: &Role) -> Result<String, String> {
     let inbound = sidecar.ports.inbound.values().next();
-    let inbound = inbound.ok_or_else(|| format!("the sidecar of {} has no inbound address", service.instance.name))?;
+    let inbound =
+        inbound.ok_or_else(|| format!("the sidecar of {} has no inbound address", service.instance.name))?;
     let outbound = sidecar.ports.outbound.first();
-    service.use_proxy(*outbound.ok_or_else(|| format!("the sidecar of {} has no outbound address", service.instance.name))?);
+    service.use_proxy(
+        *outbound
+            .ok_or_else(|| format!("the sidecar of {} has no outbound address", service.instance.name))?,
+    );
     Ok(resources::workload(&service.instance, *inbound))
 }
 
@@ -225,10 +258,27 @@ async fn start_sidecar(control: &Role, scratch: &Path, service: &Running) -> Res
     let instance = service.instance;
     let xds = control.ports.xds.ok_or("the control plane has no xDS address")?;
     let args = [
-        "proxy", "--role", "sidecar", "--xds", &format!("http://{xds}"), "--namespace", NAMESPACE, "--workload", instance.name,
-        "--labels", &format!("app={},version={}", instance.service, instance.version),
-        "--outbound", "127.0.0.1:0", "--inbound", &format!("{}=127.0.0.1:0", service.address.port()),
-        "--admin", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--workers", "1",
+        "proxy",
+        "--role",
+        "sidecar",
+        "--xds",
+        &format!("http://{xds}"),
+        "--namespace",
+        NAMESPACE,
+        "--workload",
+        instance.name,
+        "--labels",
+        &format!("app={},version={}", instance.service, instance.version),
+        "--outbound",
+        "127.0.0.1:0",
+        "--inbound",
+        &format!("{}=127.0.0.1:0", service.address.port()),
+        "--admin",
+        "127.0.0.1:0",
+        "--dns",
+        "127.0.0.1:0",
+        "--workers",
+        "1",
     ];
     Role::start(instance.name, scratch.join(instance.name), &owned(&args)).await
 }
@@ -236,9 +286,27 @@ async fn start_sidecar(control: &Role, scratch: &Path, service: &Running) -> Res
 async fn start_gateway(control: &Role, scratch: &Path) -> Result<Role, String> {
     let xds = control.ports.xds.ok_or("the control plane has no xDS address")?;
     let args = [
-        "proxy", "--role", "gateway", "--xds", &format!("http://{xds}"), "--namespace", NAMESPACE, "--workload", "shop-gateway",
-        "--labels", "app=shop-gateway", "--gateway", &format!("istio:{NAMESPACE}/shop-gateway"), "--bind", "127.0.0.1",
-        "--admin", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--workers", "1",
+        "proxy",
+        "--role",
+        "gateway",
+        "--xds",
+        &format!("http://{xds}"),
+        "--namespace",
+        NAMESPACE,
+        "--workload",
+        "shop-gateway",
+        "--labels",
+        "app=shop-gateway",
+        "--gateway",
+        &format!("istio:{NAMESPACE}/shop-gateway"),
+        "--bind",
+        "127.0.0.1",
+        "--admin",
+        "127.0.0.1:0",
+        "--dns",
+        "127.0.0.1:0",
+        "--workers",
+        "1",
     ];
     Role::start("gateway", scratch.join("gateway"), &owned(&args)).await
 }

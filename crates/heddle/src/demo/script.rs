@@ -130,7 +130,10 @@ fn ninety_ten(o: &Outcome) -> Result<String, String> {
     let (expected, sigma) = (all * 0.1, (all * 0.1 * 0.9).sqrt());
     let off = (v2 as f64 - expected).abs();
     if v3 != 0 || v1 + v2 != o.answers.len() || off > 3.0 * sigma {
-        return Err(format!("price served v1 {v1}, v2 {v2}, v3 {v3}; expected {expected:.0} ± {:.0} at v2", 3.0 * sigma));
+        return Err(format!(
+            "price served v1 {v1}, v2 {v2}, v3 {v3}; expected {expected:.0} ± {:.0} at v2",
+            3.0 * sigma
+        ));
     }
     Ok(format!("price-v1 served {v1}, price-v2 {v2} ({expected:.0} ± {:.0} expected)", 3.0 * sigma))
 }
@@ -159,7 +162,10 @@ fn fault_for_bob(o: &Outcome) -> Result<String, String> {
             "bob failed {bob_failed} of {bobs}, others failed {others_failed}, price saw bob {seen} times"
         ));
     }
-    Ok(format!("bob was refused {bobs} times and price never saw him; the others got all of their {} pages", o.answers.len() - bobs))
+    Ok(format!(
+        "bob was refused {bobs} times and price never saw him; the others got all of their {} pages",
+        o.answers.len() - bobs
+    ))
 }
 
 fn failures_are_hidden(o: &Outcome) -> Result<String, String> {
@@ -168,7 +174,10 @@ fn failures_are_hidden(o: &Outcome) -> Result<String, String> {
     if failures == 0 {
         return Err("shipping-b never failed: nothing was shown".to_owned());
     }
-    Ok(format!("shipping-b failed {failures} times, and every one of {} requests got its page", o.answers.len()))
+    Ok(format!(
+        "shipping-b failed {failures} times, and every one of {} requests got its page",
+        o.answers.len()
+    ))
 }
 
 fn death_goes_unnoticed(o: &Outcome) -> Result<String, String> {

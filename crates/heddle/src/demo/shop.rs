@@ -17,7 +17,11 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{net::{TcpListener, TcpStream}, sync::watch, task::JoinHandle};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
 
 /// One line of a service's own log.
 #[derive(Clone, Debug)]
@@ -65,7 +69,9 @@ pub(crate) enum Nature {
     /// Answers after this long.
     Slow(Duration),
     /// Answers 503 to every n-th request while the fault is switched on.
-    Fails { every: u64 },
+    Fails {
+        every: u64,
+    },
     /// Calls these services and answers with what they said.
     Calls(&'static [&'static str]),
 }
@@ -81,12 +87,22 @@ pub(crate) struct Instance {
 
 /// The shop's instances. `price` has three versions, `stock` is slow, one `shipping` fails now and then.
 pub(crate) const INSTANCES: &[Instance] = &[
-    Instance { service: "storefront", name: "storefront", version: "v1", nature: Nature::Calls(&["catalog", "price", "stock", "shipping"]) },
+    Instance {
+        service: "storefront",
+        name: "storefront",
+        version: "v1",
+        nature: Nature::Calls(&["catalog", "price", "stock", "shipping"]),
+    },
     Instance { service: "catalog", name: "catalog", version: "v1", nature: Nature::Prompt },
     Instance { service: "price", name: "price-v1", version: "v1", nature: Nature::Prompt },
     Instance { service: "price", name: "price-v2", version: "v2", nature: Nature::Prompt },
     Instance { service: "price", name: "price-v3", version: "v3", nature: Nature::Prompt },
-    Instance { service: "stock", name: "stock", version: "v1", nature: Nature::Slow(Duration::from_millis(15)) },
+    Instance {
+        service: "stock",
+        name: "stock",
+        version: "v1",
+        nature: Nature::Slow(Duration::from_millis(15)),
+    },
     Instance { service: "shipping", name: "shipping-a", version: "v1", nature: Nature::Prompt },
     Instance { service: "shipping", name: "shipping-b", version: "v1", nature: Nature::Fails { every: 3 } },
 ];
@@ -135,8 +151,13 @@ pub(crate) async fn open(instance: Instance, journal: Arc<Journal>) -> std::io::
     let address = listener.local_addr()?;
     let failing = Arc::new(AtomicBool::new(false));
     let (proxy, told) = watch::channel(None);
-    let service =
-        Arc::new(Service { instance, journal, failing: failing.clone(), requests: AtomicU64::new(0), proxy: told });
+    let service = Arc::new(Service {
+        instance,
+        journal,
+        failing: failing.clone(),
+        requests: AtomicU64::new(0),
+        proxy: told,
+    });
     let task = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let service = service.clone();
@@ -170,7 +191,9 @@ impl Service {
                 tokio::time::sleep(time).await;
                 (StatusCode::OK, self.greeting())
             }
-            Nature::Fails { every } if self.failing.load(Ordering::Relaxed) && count.is_multiple_of(every) => {
+            Nature::Fails { every }
+                if self.failing.load(Ordering::Relaxed) && count.is_multiple_of(every) =>
+            {
                 (StatusCode::SERVICE_UNAVAILABLE, serde_json::json!({"error": "out of boxes"}))
             }
             Nature::Fails { .. } => (StatusCode::OK, self.greeting()),
@@ -216,7 +239,12 @@ impl Service {
 }
 
 /// One GET to `host` by way of `proxy`; `Err` says what broke.
-pub(crate) async fn call(proxy: SocketAddr, host: &str, path: &str, user: &str) -> Result<(u16, String), String> {
+pub(crate) async fn call(
+    proxy: SocketAddr,
+    host: &str,
+    path: &str,
+    user: &str,
+) -> Result<(u16, String), String> {
     let deadline = Duration::from_secs(15);
     let exchange = async {
         let stream = TcpStream::connect(proxy).await.map_err(|e| format!("connect to {proxy}: {e}"))?;
@@ -229,9 +257,11 @@ pub(crate) async fn call(proxy: SocketAddr, host: &str, path: &str, user: &str) 
             request = request.header("end-user", user);
         }
         let request = request.body(Full::new(Bytes::new())).map_err(|e| e.to_string())?;
-        let response = sender.send_request(request).await.map_err(|e| format!("{host} through {proxy}: {e}"))?;
+        let response =
+            sender.send_request(request).await.map_err(|e| format!("{host} through {proxy}: {e}"))?;
         let status = response.status().as_u16();
-        let body = response.into_body().collect().await.map_err(|e| format!("body from {host}: {e}"))?.to_bytes();
+        let body =
+            response.into_body().collect().await.map_err(|e| format!("body from {host}: {e}"))?.to_bytes();
         driver.abort();
         Ok((status, String::from_utf8_lossy(&body).into_owned()))
     };

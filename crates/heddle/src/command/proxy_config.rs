@@ -1,0 +1,129 @@
+//! `heddle proxy-config`: what a proxy was told, from its admin interface.
+
+use heddle_api::client::Client;
+use http::Method;
+use serde_json::Value;
+
+use crate::{
+    cli::{ConfigPart, ProxyConfigArgs},
+    output,
+};
+
+pub(crate) async fn run(args: &ProxyConfigArgs) -> Result<bool, String> {
+    let client = Client::new(&format!("http://{}", args.admin)).map_err(|e| e.to_string())?;
+    let query = [("include_eds", "")];
+    let dump = client.raw(Method::GET, "/config_dump", &query, None).await.map_err(|e| e.to_string())?.value;
+    let part = match args.part {
+        ConfigPart::All => dump,
+        part => select(&dump, part),
+    };
+    if !output::data(args.output, &part)? {
+        print_rows(args.part, &part);
+    }
+    Ok(true)
+}
+
+/// The resources of one kind in a config dump.
+fn select(dump: &Value, part: ConfigPart) -> Value {
+    let (list, field) = match part {
+        ConfigPart::Clusters => ("dynamic_active_clusters", "cluster"),
+        ConfigPart::Endpoints => ("dynamic_endpoint_configs", "endpoint_config"),
+        ConfigPart::Listeners => ("dynamic_listeners", "listener"),
+        ConfigPart::Routes => ("dynamic_route_configs", "route_config"),
+        ConfigPart::All => return dump.clone(),
+    };
+    let resources = dump["configs"].as_array().into_iter().flatten();
+    let items = resources.flat_map(|c| c[list].as_array().into_iter().flatten());
+    items
+        .map(|item| {
+            let inner = if item["active_state"].is_object() { &item["active_state"] } else { item };
+            inner[field].clone()
+        })
+        .collect()
+}
+
+fn print_rows(part: ConfigPart, resources: &Value) {
+    let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), ToOwned::to_owned);
+    let items = resources.as_array().cloned().unwrap_or_default();
+    match part {
+        ConfigPart::Clusters => {
+            let rows = items
+                .iter()
+                .map(|c| ["name", "type", "lb_policy", "connect_timeout"].map(|f| text(&c[f])).to_vec());
+            output::table(&["cluster", "type", "balancing", "connect timeout"], rows);
+        }
+        ConfigPart::Endpoints => {
+            output::table(&["cluster", "endpoint", "health", "weight"], items.iter().flat_map(endpoint_rows))
+        }
+        ConfigPart::Listeners => {
+            let rows = items.iter().map(|l| {
+                let address = &l["address"]["socket_address"];
+                vec![text(&l["name"]), format!("{}:{}", text(&address["address"]), address["port_value"])]
+            });
+            output::table(&["listener", "address"], rows);
+        }
+        ConfigPart::Routes => output::table(
+            &["route", "virtual host", "domains", "match", "to"],
+            items.iter().flat_map(route_rows),
+        ),
+        ConfigPart::All => {}
+    }
+}
+
+fn endpoint_rows(set: &Value) -> Vec<Vec<String>> {
+    let localities = set["endpoints"].as_array().into_iter().flatten();
+    let endpoints = localities.flat_map(|l| l["lb_endpoints"].as_array().into_iter().flatten());
+    endpoints
+        .map(|e| {
+            let address = &e["endpoint"]["address"]["socket_address"];
+            let health = e["health_status"].as_str().unwrap_or("UNKNOWN");
+            let ip = address["address"].as_str().unwrap_or_default();
+            let weight = e["load_balancing_weight"].as_u64().unwrap_or(1);
+            vec![
+                set["cluster_name"].as_str().unwrap_or_default().to_owned(),
+                format!("{ip}:{}", address["port_value"]),
+                health.to_owned(),
+                weight.to_string(),
+            ]
+        })
+        .collect()
+}
+
+fn route_rows(config: &Value) -> Vec<Vec<String>> {
+    let name = config["name"].as_str().unwrap_or_default();
+    let mut rows = Vec::new();
+    for host in config["virtual_hosts"].as_array().into_iter().flatten() {
+        let domains: Vec<&str> =
+            host["domains"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        for route in host["routes"].as_array().into_iter().flatten() {
+            rows.push(vec![
+                name.to_owned(),
+                host["name"].as_str().unwrap_or_default().to_owned(),
+                domains.first().map_or_else(String::new, |d| {
+                    if domains.len() > 1 { format!("{d} +{}", domains.len() - 1) } else { (*d).to_owned() }
+                }),
+                route["match"].to_string(),
+                target(route),
+            ]);
+        }
+    }
+    rows
+}
+
+fn target(route: &Value) -> String {
+    let action = &route["route"];
+    if let Some(cluster) = action["cluster"].as_str() {
+        return cluster.to_owned();
+    }
+    if let Some(clusters) = action["weighted_clusters"]["clusters"].as_array() {
+        let shares: Vec<String> = clusters
+            .iter()
+            .map(|c| format!("{} {}", c["weight"], c["name"].as_str().unwrap_or_default()))
+            .collect();
+        return shares.join(", ");
+    }
+    if route["redirect"].is_object() {
+        return "redirect".to_owned();
+    }
+    format!("{}", route["direct_response"]["status"])
+}
