@@ -116,7 +116,7 @@ described! {
         /// `IPv4`, `IPv6` or `FQDN`.
         acts "addressType" address_type: String, required, one_of("IPv4", "IPv6", "FQDN");
         /// Endpoints.
-        acts "endpoints" endpoints: Vec<Endpoint>, required;
+        acts "endpoints" endpoints: Vec<Endpoint>;
         /// Ports that all of them serve.
         acts "ports" ports: Vec<EndpointPort>;
     }

@@ -32,7 +32,7 @@ described! {
         /// `HTTP`, `HTTPS`, `HTTP2`, `GRPC`, `GRPC-WEB`, `TLS`, `TCP`, `MONGO`, `MYSQL`, `REDIS`.
         acts "protocol" protocol: String;
         /// Label of the port.
-        acts "name" name: String, required;
+        acts "name" name: String;
         /// Deprecated and without meaning in Istio.
         acts "targetPort" target_port: Option<u16>;
     }
