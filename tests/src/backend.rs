@@ -97,7 +97,12 @@ async fn answer(
         headers: parts.headers.iter().map(|(n, v)| (n.to_string(), text(v))).collect(),
         body,
     };
-    let status = parts.headers.get("x-answer").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok()).unwrap_or(200);
+    let status = parts
+        .headers
+        .get("x-answer")
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(200);
     let headers: serde_json::Map<String, serde_json::Value> =
         seen.headers.iter().map(|(n, v)| (n.clone(), v.clone().into())).collect();
     let page = serde_json::json!({

@@ -62,11 +62,14 @@ impl Connection {
         let request = request.body(Full::new(Bytes::copy_from_slice(body))).map_err(|e| e.to_string())?;
         let exchange = async {
             self.sender.ready().await.map_err(|e| e.to_string())?;
-            let (parts, body) = self.sender.send_request(request).await.map_err(|e| e.to_string())?.into_parts();
+            let (parts, body) =
+                self.sender.send_request(request).await.map_err(|e| e.to_string())?.into_parts();
             let body = body.collect().await.map_err(|e| format!("body: {e}"))?.to_bytes();
             Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
         };
-        tokio::time::timeout(Duration::from_secs(30), exchange).await.map_err(|_| "no answer in 30 s".to_owned())?
+        tokio::time::timeout(Duration::from_secs(30), exchange)
+            .await
+            .map_err(|_| "no answer in 30 s".to_owned())?
     }
 }
 

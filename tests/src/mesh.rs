@@ -84,19 +84,22 @@ impl Role {
     /// An address from ports.json: `api`, `xds`, `admin`, `dns`.
     pub fn address(&self, port: &str) -> SocketAddr {
         let text = self.ports[port].as_str();
-        text.and_then(|a| a.parse().ok()).unwrap_or_else(|| panic!("{} has no {port}: {}", self.name, self.ports))
+        text.and_then(|a| a.parse().ok())
+            .unwrap_or_else(|| panic!("{} has no {port}: {}", self.name, self.ports))
     }
 
     /// The first outbound address.
     pub fn outbound(&self) -> SocketAddr {
         let text = self.ports["outbound"][0].as_str();
-        text.and_then(|a| a.parse().ok()).unwrap_or_else(|| panic!("{} has no outbound: {}", self.name, self.ports))
+        text.and_then(|a| a.parse().ok())
+            .unwrap_or_else(|| panic!("{} has no outbound: {}", self.name, self.ports))
     }
 
     /// The inbound address for an application port.
     pub fn inbound(&self, app_port: u16) -> SocketAddr {
         let text = self.ports["inbound"][app_port.to_string()].as_str();
-        text.and_then(|a| a.parse().ok()).unwrap_or_else(|| panic!("{} has no inbound: {}", self.name, self.ports))
+        text.and_then(|a| a.parse().ok())
+            .unwrap_or_else(|| panic!("{} has no inbound: {}", self.name, self.ports))
     }
 
     /// kill -9.
@@ -119,7 +122,11 @@ impl Drop for Role {
         if std::thread::panicking() {
             let log = self.log();
             let tail: Vec<&str> = log.lines().rev().take(25).collect();
-            crate::say(&format!("log of {}:\n{}", self.name, tail.into_iter().rev().collect::<Vec<_>>().join("\n")));
+            crate::say(&format!(
+                "log of {}:\n{}",
+                self.name,
+                tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+            ));
         }
     }
 }
@@ -193,7 +200,13 @@ impl Mesh {
     }
 
     /// A sidecar in front of an application port.
-    pub fn sidecar(&self, workload: &str, namespace: &str, labels: &BTreeMap<&str, &str>, app_port: u16) -> Role {
+    pub fn sidecar(
+        &self,
+        workload: &str,
+        namespace: &str,
+        labels: &BTreeMap<&str, &str>,
+        app_port: u16,
+    ) -> Role {
         let inbound = format!("{app_port}=127.0.0.1:0");
         self.proxy(
             workload,
@@ -213,7 +226,16 @@ impl Mesh {
         let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
         let (xds, labels) = (self.xds(), labels.join(","));
         let mut args = vec!["proxy", "--xds", &xds, "--namespace", namespace, "--workload", workload];
-        args.extend(["--labels", &labels, "--admin", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--workers", "1"]);
+        args.extend([
+            "--labels",
+            &labels,
+            "--admin",
+            "127.0.0.1:0",
+            "--dns",
+            "127.0.0.1:0",
+            "--workers",
+            "1",
+        ]);
         args.extend(more);
         Role::start(workload, &self.scratch.path().join(format!("{namespace}.{workload}")), &args)
     }

@@ -23,7 +23,9 @@ pub fn find(name: &str, variable: &str, places: &[PathBuf]) -> Option<PathBuf> {
 /// # Panics
 /// When `CI=true`.
 pub fn absent(name: &str, variable: &str) {
-    crate::say(&format!("LEFT OUT: {name} is not on this machine; tests/run installs it, {variable} names it"));
+    crate::say(&format!(
+        "LEFT OUT: {name} is not on this machine; tests/run installs it, {variable} names it"
+    ));
     assert!(std::env::var_os("CI").is_none_or(|v| v != "true"), "{name} is missing, and CI must not skip it");
 }
 
