@@ -49,10 +49,11 @@ fn overwrites(add: &HeaderAdd) -> bool {
     matches!(add.action, AppendAction::OverwriteOrAdd | AppendAction::OverwriteIfExists)
 }
 
-/// Replaces every value of a name by one at the end of the head, as Envoy does.
-fn replace(headers: &mut Headers, name: &str, value: &[u8]) {
-    headers.remove(name);
-    headers.append(name, value);
+/// Adds a field, its name spelled as it stands in the head already.
+fn append(headers: &mut Headers, name: &str, value: &[u8]) {
+    let known = headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()));
+    let spelled = known.and_then(|(known, _)| std::str::from_utf8(known).ok()).map(str::to_owned);
+    headers.append(spelled.as_deref().unwrap_or(name), value);
 }
 
 pub(super) fn edit_request(
@@ -91,8 +92,8 @@ fn set_request(head: &mut RequestHead, name: &str, value: &[u8], overwrite: bool
         ":authority" | "host" => head.set_authority(value),
         ":path" => head.set_path(value),
         ":method" => head.set_method(value),
-        _ if overwrite => replace(&mut head.headers, name, value),
-        _ => head.headers.append(name, value),
+        _ if overwrite => head.headers.set(name, value),
+        _ => append(&mut head.headers, name, value),
     }
 }
 
@@ -122,9 +123,9 @@ pub(super) fn edit_response(
     let exists = |name: &str| head_ref.headers.contains(name);
     let evaluated = evaluate(edits, &context, exists);
     for (add, value) in evaluated.iter().filter(|(add, _)| overwrites(add)) {
-        replace(&mut head.headers, &add.name, value);
+        head.headers.set(&add.name, value);
     }
     for (add, value) in evaluated.iter().filter(|(add, _)| !overwrites(add)) {
-        head.headers.append(&add.name, value);
+        append(&mut head.headers, &add.name, value);
     }
 }

@@ -116,6 +116,7 @@ impl<'s> CorsOutcome<'s> {
         add("access-control-allow-credentials", if self.credentials() { b"true" } else { b"" });
         add("access-control-allow-methods", self.text(|policy| &policy.allow_methods));
         add("access-control-allow-headers", self.text(|policy| &policy.allow_headers));
+        add("access-control-expose-headers", self.expose_headers());
         add("access-control-max-age", self.text(|policy| &policy.max_age));
         let private = self.policies.iter().find_map(|policy| policy.allow_private_network).unwrap_or(false)
             && head.headers.get("access-control-request-private-network") == Some(b"true");

@@ -139,6 +139,7 @@ fn preflights_are_answered_here() {
             "access-control-allow-headers=x-a",
             "access-control-allow-methods=GET,POST",
             "access-control-allow-origin=http://o",
+            "access-control-expose-headers=x-b",
             "access-control-max-age=60",
         ]
     );

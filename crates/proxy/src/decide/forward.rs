@@ -112,6 +112,10 @@ impl Forward<'_> {
     }
 
     fn replace_host(&self, new: &[u8], head: &mut RequestHead) {
+        if !self.http.router.suppress_envoy_headers && !head.headers.contains("x-envoy-original-host") {
+            let old = head.authority().to_vec();
+            head.headers.append("x-envoy-original-host", &old);
+        }
         if self.action.append_x_forwarded_host {
             let mut forwarded = head.headers.get("x-forwarded-host").map(<[u8]>::to_vec).unwrap_or_default();
             if !forwarded.is_empty() {

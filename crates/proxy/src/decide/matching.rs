@@ -196,27 +196,31 @@ pub enum HeaderKind {
 impl HeaderMatcher {
     /// The request's header matches.
     pub fn is_match(&self, head: &RequestHead) -> bool {
-        self.is_match_value(request_value(head, &self.name).as_deref())
+        if let Some(value) = pseudo_value(head, &self.name) {
+            return self.is_match_values(value.into_iter());
+        }
+        self.is_match_values(head.headers.get_all(&self.name))
     }
 
-    /// The value, joined by commas where there are several, matches.
-    pub fn is_match_value(&self, value: Option<&[u8]>) -> bool {
-        let value = match (value, self.missing_as_empty) {
-            (Some(value), _) => value,
-            (None, true) => &[],
-            (None, false) => {
-                return matches!(self.value, HeaderKind::Present(wanted) if wanted == self.invert);
-            }
-        };
-        let matched = match &self.value {
+    /// Any of the values matches, each looked at by itself.
+    pub fn is_match_values<'v>(&self, values: impl Iterator<Item = &'v [u8]>) -> bool {
+        let mut values = values.peekable();
+        if values.peek().is_none() && !self.missing_as_empty {
+            return matches!(self.value, HeaderKind::Present(wanted) if wanted == self.invert);
+        }
+        let empty = values.peek().is_none().then_some(&[][..]);
+        values.chain(empty).any(|value| self.is_value(value)) != self.invert
+    }
+
+    fn is_value(&self, value: &[u8]) -> bool {
+        match &self.value {
             HeaderKind::Present(wanted) => *wanted,
             HeaderKind::Range(start, end) => std::str::from_utf8(value)
                 .ok()
                 .and_then(parse_int)
                 .is_some_and(|n| (*start..*end).contains(&n)),
             HeaderKind::Text(text) => text.is_match(value),
-        };
-        matched != self.invert
+        }
     }
 }
 
@@ -236,16 +240,23 @@ impl std::fmt::Display for HeaderMatcher {
     }
 }
 
+/// The value of what is no field of the head, if the name is one of those.
+fn pseudo_value<'h>(head: &'h RequestHead, name: &str) -> Option<Option<&'h [u8]>> {
+    let value = match name {
+        ":method" => head.method_bytes(),
+        ":path" => head.path(),
+        ":authority" | "host" => head.authority(),
+        ":scheme" => head.scheme.as_str().as_bytes(),
+        ":protocol" => head.protocol(),
+        _ => return None,
+    };
+    Some((!value.is_empty()).then_some(value))
+}
+
 /// The value of a request header by its lowercased name: pseudo headers too, several joined by commas.
 pub fn request_value<'h>(head: &'h RequestHead, name: &str) -> Option<Cow<'h, [u8]>> {
-    let some = |value: &'h [u8]| (!value.is_empty()).then_some(Cow::Borrowed(value));
-    match name {
-        ":method" => return some(head.method_bytes()),
-        ":path" => return some(head.path()),
-        ":authority" | "host" => return some(head.authority()),
-        ":scheme" => return some(head.scheme.as_str().as_bytes()),
-        ":protocol" => return some(head.protocol()),
-        _ => {}
+    if let Some(value) = pseudo_value(head, name) {
+        return value.map(Cow::Borrowed);
     }
     let mut values = head.headers.get_all(name);
     let first = values.next()?;
