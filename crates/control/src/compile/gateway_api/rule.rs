@@ -148,7 +148,7 @@ impl<'a> Branches<'a> {
         let timeout = Some(build::duration(self.rule.timeout.unwrap_or(Duration::ZERO)));
         #[expect(deprecated, reason = "what replaces it cannot shrink the deadline of `grpc-timeout`")]
         let action = RouteAction {
-            max_grpc_timeout: timeout.clone(),
+            max_grpc_timeout: timeout,
             timeout,
             retry_policy: Some(self.retry_policy()),
             priority: RoutingPriority::Default as i32,

@@ -89,13 +89,12 @@ fn clusters(cx: &Cx<'_>, attachment: &Attachment) -> Vec<unit::Unit> {
 
 /// Every backend of a route, mirrors included.
 fn destinations(route: &Route) -> impl Iterator<Item = &super::model::Backend> {
-    let mirrors = |filter| match filter {
-        &Filter::Mirror { ref backend, .. } => Some(backend),
-        _ => None,
-    };
-    route.rules.iter().flat_map(move |rule| {
+    route.rules.iter().flat_map(|rule| {
         let filters = rule.filters.iter().chain(rule.backends.iter().flat_map(|backend| &backend.filters));
-        rule.backends.iter().chain(filters.filter_map(mirrors))
+        rule.backends.iter().chain(filters.filter_map(|filter| match filter {
+            Filter::Mirror { backend, .. } => Some(backend),
+            _ => None,
+        }))
     })
 }
 
