@@ -81,7 +81,7 @@ impl Feed {
         }
         let mut watch = match self.store.watch(self.kind, revision).await {
             Ok(watch) => watch,
-            Err(StoreError::Compacted { .. }) => return End::Again,
+            Err(StoreError::Compacted) => return End::Again,
             Err(error) => return End::Failed(error),
         };
         loop {
@@ -89,7 +89,7 @@ impl Feed {
                 Some(Ok(Event::Put(object))) => self.put(object),
                 Some(Ok(Event::Delete(object))) => self.delete(&object.key()),
                 Some(Ok(Event::Bookmark(_))) => None,
-                Some(Err(StoreError::Compacted { .. })) => {
+                Some(Err(StoreError::Compacted)) => {
                     debug!(kind = self.kind.kind, "watch fell behind; listing again");
                     return End::Again;
                 }

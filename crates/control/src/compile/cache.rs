@@ -117,10 +117,9 @@ impl Cache {
         let mut candidates = self.candidates(scope, unit);
         candidates.sort_by_key(|(_, stale)| *stale);
         for &(id, stale) in &candidates {
-            if stale == Stale::Fresh || (stale == Stale::Maybe && self.verify(world, scope, id)) {
-                if let Some(found) = self.inner.borrow().variants.get(&id) {
-                    return found.demanded(id);
-                }
+            let holds = stale == Stale::Fresh || (stale == Stale::Maybe && self.verify(world, scope, id));
+            if let Some(found) = self.inner.borrow().variants.get(&id).filter(|_| holds) {
+                return found.demanded(id);
             }
         }
         self.compile(world, scope, unit, candidates.first().map(|(id, _)| *id))
@@ -237,25 +236,21 @@ impl Inner {
         let attributes = Arc::new(reads.attributes);
         let key = project(scope, &attributes);
         let mut changed = self.now;
-        let mut id = None;
         let mut dependents = FxHashSet::default();
-        if let Some(old) = old
-            && let Some(variant) = self.variants.get(&old)
+        let same = old.filter(|old| self.variants.get(old).is_some_and(|v| v.attributes == attributes));
+        if let Some(variant) = same.and_then(|same| self.variants.get(&same))
+            && variant.output.value == output.value
+            && variant.output.findings == output.findings
         {
-            if variant.attributes == attributes {
-                id = Some(old);
-                if variant.output.value == output.value && variant.output.findings == output.findings {
-                    changed = variant.changed;
-                }
-            }
+            changed = variant.changed;
         }
         if let Some(old) = old
             && let Some(variant) = self.detach(old)
-            && id.is_some()
+            && same.is_some()
         {
             dependents = variant.dependents;
         }
-        let id = id.unwrap_or_else(|| {
+        let id = same.unwrap_or_else(|| {
             self.next += 1;
             self.next
         });

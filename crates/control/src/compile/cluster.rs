@@ -35,7 +35,7 @@ use heddle_resource::istio::{
 use heddle_xds::ResourceType;
 
 use super::{
-    build::{ads, any, duration, host_address, http1_keeping_case, uint},
+    build::{ads, any, duration, http1_keeping_case, uint},
     canonical::with_metadata,
     cx::Cx,
     endpoint,
@@ -328,7 +328,7 @@ pub(super) fn inbound(cx: &Cx<'_>, port: u16) -> Value {
             endpoints: vec![LocalityLbEndpoints {
                 lb_endpoints: vec![LbEndpoint {
                     host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(LbTarget {
-                        address: Some(host_address("127.0.0.1", port)),
+                        address: Some(super::inbound::workload_address(cx, port)),
                         ..Default::default()
                     })),
                     ..Default::default()

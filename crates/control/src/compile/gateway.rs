@@ -16,7 +16,7 @@ use heddle_xds::ResourceType;
 
 use super::{
     build::socket_address,
-    canonical,
+    canonical::{self, RouteDraft},
     cluster::BLACK_HOLE,
     cx::Cx,
     hcm::{self, Routes, Side},
@@ -299,7 +299,9 @@ pub(super) fn route(cx: &Cx<'_>, port: u16) -> Value {
     let mut names: Vec<_> = hosts.keys().cloned().collect();
     names.sort_by(|a, b| host::specificity(a, b));
     for name in names {
-        let drafts = hosts.remove(&name).unwrap_or_default();
+        let mut drafts: Vec<RouteDraft> = hosts.remove(&name).unwrap_or_default();
+        // Of merged rules, one that takes everything must not hide those of a younger one.
+        drafts.sort_by_key(|draft| draft.route.r#match.as_ref().is_some_and(route::is_everything));
         let redirect = redirected.iter().any(|pattern| host::covers(pattern, &name));
         if drafts.is_empty() && !redirect {
             continue;

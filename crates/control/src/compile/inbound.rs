@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::{
-    core::v3::TrafficDirection,
+    core::v3::{Address, Pipe, TrafficDirection, address},
     listener::v3::{FilterChain, FilterChainMatch, Listener},
     route::v3::{
         RetryPolicy, Route, RouteAction, RouteConfiguration, VirtualHost, route::Action,
@@ -14,7 +14,7 @@ use heddle_xds::ResourceType;
 
 use super::{
     build::{boolean, duration, host_address, socket_address, uint},
-    cluster::{PASSTHROUGH, inbound_name},
+    cluster::{BLACK_HOLE, PASSTHROUGH, inbound_name},
     cx::Cx,
     hcm::{self, Routes, Side},
     route, tcp,
@@ -28,9 +28,15 @@ use crate::{
 /// Where Istio's sidecars take captured inbound connections.
 const CAPTURE_PORT: u16 = 15006;
 
-/// The ports on which the workload serves, with their protocols: by the services that select it.
+/// The ports on which the workload serves, with their protocols: what its Sidecar says, else by the
+/// services that select it.
 fn served(cx: &Cx<'_>) -> Vec<(u16, Protocol)> {
     let mut found: Vec<(u16, Protocol)> = Vec::new();
+    let ingress = &cx.policy().ingress;
+    if !ingress.is_empty() {
+        found.extend(ingress.iter().map(|ingress| (ingress.port, ingress.protocol)));
+        return found;
+    }
     let named = cx.label("heddle.dev/service");
     for service in cx.services_in(cx.namespace()) {
         let selects = named == Some(&*service.name) || cx.selected_by(&service.selector);
@@ -51,9 +57,27 @@ fn served(cx: &Cx<'_>) -> Vec<(u16, Protocol)> {
     found
 }
 
-/// What the workload speaks on a port; found out where no service says.
+/// What a workload that serves on a port speaks; found out where nothing says.
 pub(super) fn protocol(cx: &Cx<'_>, port: u16) -> Protocol {
     served(cx).into_iter().find(|(number, _)| *number == port).map_or(Protocol::Detect, |(_, p)| p)
+}
+
+/// Where the workload takes a port's connections: itself, or as its Sidecar says.
+pub(super) fn workload_address(cx: &Cx<'_>, port: u16) -> Address {
+    let policy = cx.policy();
+    let declared = policy.ingress.iter().find(|ingress| ingress.port == port);
+    match declared.and_then(|ingress| ingress.endpoint.as_deref()) {
+        Some(endpoint) => match endpoint.strip_prefix("unix://") {
+            Some(path) => Address {
+                address: Some(address::Address::Pipe(Pipe { path: path.to_owned(), ..Default::default() })),
+            },
+            None => {
+                let own = endpoint.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+                host_address("127.0.0.1", own.unwrap_or(port))
+            }
+        },
+        None => host_address("127.0.0.1", port),
+    }
 }
 
 /// The port behind an inbound address: as told, else the workload's only one.
@@ -159,7 +183,8 @@ fn chains(
         let found = FilterChainMatch { destination_port, ..base };
         (found != FilterChainMatch::default()).then_some(found)
     };
-    let cluster = cx.name(inbound_name(port));
+    let denied = cx.policy().ingress.iter().any(|ingress| ingress.port == port && ingress.denied);
+    let cluster = cx.name(if denied { BLACK_HOLE.to_owned() } else { inbound_name(port) });
     let http = |matched| {
         let manager = hcm::connection_manager(
             Side::Inbound,
@@ -173,6 +198,7 @@ fn chains(
         hcm::chain(&format!("inbound_{port}_tcp"), matched, filter)
     };
     match protocol {
+        _ if denied => vec![tcp(matched(false))],
         Protocol::Detect => vec![http(matched(true)), tcp(matched(false))],
         protocol if protocol.is_http() => vec![http(matched(false))],
         _ => vec![tcp(matched(false))],

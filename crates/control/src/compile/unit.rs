@@ -73,8 +73,11 @@ pub(crate) struct EndpointSet {
     pub(crate) service: ServiceId,
     pub(crate) port: u16,
     /// Name and labels of the subset.
-    pub(crate) subset: Option<(Arc<str>, Arc<BTreeMap<String, String>>)>,
+    pub(crate) subset: Option<(Arc<str>, Labels)>,
 }
+
+/// Labels that an endpoint has to have.
+pub(crate) type Labels = Arc<BTreeMap<String, String>>;
 
 /// What compiling a unit gives. Equal values stop a change from going on.
 #[derive(Clone, PartialEq, Debug)]

@@ -3,14 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use heddle_resource::{
-    Key,
+    Key, ObjectRef,
     istio::{OutboundMode, Sidecar},
 };
 
 use super::{cx::Cx, unit::Value};
 use crate::{
+    finding::{Finding, code},
     scope::Role,
-    world::{Service, VirtualServiceEntry, host},
+    world::{Protocol, Service, VirtualServiceEntry, host},
 };
 
 /// The services of a scope by host, one for each.
@@ -27,6 +28,19 @@ pub(crate) struct Policy {
     pub(crate) allow_any: bool,
     /// The Sidecar that applies.
     pub(crate) sidecar: Option<Key>,
+    /// What it takes for the workload, instead of the ports of the services that select it.
+    pub(crate) ingress: Vec<Ingress>,
+}
+
+/// One ingress listener of a Sidecar.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Ingress {
+    pub(crate) port: u16,
+    pub(crate) protocol: Protocol,
+    /// `defaultEndpoint`: `127.0.0.1:PORT`, `0.0.0.0:PORT` or `unix:///PATH`; none: the same port.
+    pub(crate) endpoint: Option<Arc<str>>,
+    /// Asks for TLS, which is not built: its connections are closed.
+    pub(crate) denied: bool,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -106,6 +120,22 @@ pub(super) fn policy(cx: &Cx<'_>) -> Value {
         }
         if !spec.egress.is_empty() {
             policy.egress = Some(egress(&spec, cx.namespace()));
+        }
+        for (n, listener) in spec.ingress.iter().enumerate() {
+            let Some(port) = &listener.port else { continue };
+            let denied = listener.tls.is_some();
+            if denied {
+                let at = ObjectRef { key: key.clone(), field: format!("spec.ingress[{n}].tls").into() };
+                let message = "terminating TLS is not built yet: connections are closed";
+                cx.report(Finding::new(code::DENIED, at, message));
+            }
+            policy.ingress.push(Ingress {
+                port: port.number,
+                protocol: Protocol::parse(&port.protocol)
+                    .unwrap_or_else(|| Protocol::of_port("TCP", None, &port.name, port.number)),
+                endpoint: Some(&*listener.default_endpoint).filter(|text| !text.is_empty()).map(Into::into),
+                denied,
+            });
         }
         policy.sidecar = Some(key);
     }

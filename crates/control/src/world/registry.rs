@@ -18,7 +18,9 @@ use super::{
 /// A label of a namespace: how selectors and workloads find each other.
 type LabelKey = (Arc<str>, Arc<str>, Arc<str>);
 
-/// The pair of label that binds a workload to a service by name.
+type Objects = OrdMap<Key, Arc<Object>>;
+
+/// The label that binds a workload to a service by name.
 const SERVICE_LABEL: &str = "heddle.dev/service";
 
 #[derive(Clone, Debug, Default)]
@@ -32,9 +34,9 @@ pub(super) struct Registry {
     /// Services by one pair of their selector.
     by_selector: HashMap<LabelKey, OrdSet<ServiceId>>,
     /// What declares each service: several ServiceEntries may share one.
-    declared: HashMap<ServiceId, OrdMap<Key, Arc<Object>>>,
+    declared: HashMap<ServiceId, Objects>,
     /// EndpointSlices by (namespace, service name).
-    slices: HashMap<(Arc<str>, Arc<str>), OrdMap<Key, Arc<Object>>>,
+    slices: HashMap<(Arc<str>, Arc<str>), Objects>,
     /// WorkloadEntries and Pods.
     instances: HashMap<Key, Arc<Instance>>,
     by_label: HashMap<LabelKey, OrdSet<Key>>,
@@ -136,7 +138,8 @@ impl Registry {
         } else {
             self.services.insert(id.host.clone(), same_host.into());
         }
-        let needs_address = new.as_ref().is_some_and(|service| service.addresses.is_empty());
+        let needs_address =
+            new.as_ref().is_some_and(|service| service.addresses.is_empty() && !service.headless);
         self.addresses.set(&id, needs_address, dirty);
         dirty.mark(Fact::Services);
         dirty.mark(Fact::ServicesIn(id.namespace.clone()));

@@ -121,10 +121,10 @@ impl Context<'_, '_> {
     fn forward(&self, route: &mut Route) -> Action {
         let rule = self.route;
         let destinations = self.destinations();
-        if !destinations.is_empty() && destinations.iter().all(|(_, to)| to.denied.is_some()) {
-            if let Some(denied) = destinations.iter().find_map(|(_, to)| to.denied.as_ref()) {
-                return deny(denied);
-            }
+        if let Some(denied) = destinations.iter().find_map(|(_, to)| to.denied.as_ref())
+            && destinations.iter().all(|(_, to)| to.denied.is_some())
+        {
+            return deny(denied);
         }
         let mut action = RouteAction {
             cluster_specifier: Some(self.clusters(&destinations, route)),
@@ -136,7 +136,7 @@ impl Context<'_, '_> {
             let timeout = Some(duration(timeout.0));
             #[expect(deprecated, reason = "as in no_timeout")]
             {
-                action.max_grpc_timeout.clone_from(&timeout);
+                action.max_grpc_timeout = timeout;
             }
             action.timeout = timeout;
         }

@@ -21,7 +21,7 @@ pub(crate) fn everything() -> RouteMatch {
 }
 
 /// Whether a match takes every request.
-pub(super) fn is_everything(matched: &RouteMatch) -> bool {
+pub(crate) fn is_everything(matched: &RouteMatch) -> bool {
     let path = match &matched.path_specifier {
         Some(PathSpecifier::Prefix(prefix)) => prefix == "/",
         Some(PathSpecifier::SafeRegex(regex)) => regex.regex == "*" || regex.regex == ".*",

@@ -24,7 +24,7 @@ use heddle_resource::{
 use heddle_xds::ClientKind;
 
 pub(crate) use extras::default_retry_policy;
-pub(crate) use matching::{everything, source_applies};
+pub(crate) use matching::{everything, is_everything, source_applies};
 
 use super::{
     build::{any, duration, header, inline_string},
@@ -132,7 +132,7 @@ fn one_route(
         }
         match matching::translate(matched) {
             Ok(translated) => {
-                let everything = matching::is_everything(&translated);
+                let everything = is_everything(&translated);
                 drafts.push(context.draft(translated, Some(matched)));
                 if everything {
                     return true;
@@ -208,7 +208,7 @@ pub(crate) fn connect_route(cx: &Cx<'_>, cluster: ClusterSpecifier, of: ObjectRe
 #[expect(deprecated, reason = "Istio sets it, and its successor changes what a timeout answers")]
 pub(crate) fn no_timeout() -> RouteAction {
     let zero = Some(duration(std::time::Duration::ZERO));
-    RouteAction { timeout: zero.clone(), max_grpc_timeout: zero, ..Default::default() }
+    RouteAction { timeout: zero, max_grpc_timeout: zero, ..Default::default() }
 }
 
 /// Why a destination must not be sent to: object and field that protect it and are not built.
