@@ -4,6 +4,7 @@
 //! out as an [`Object`]: its metadata, its JSON as the API serves it, and its typed [`Spec`].
 
 mod admit;
+mod analyze;
 mod check;
 pub mod core;
 mod diagnostic;
@@ -17,6 +18,7 @@ mod validate;
 pub mod value;
 
 pub use admit::{Admission, AdmitOptions, UnknownFields, admit, admit_json};
+pub use analyze::analyze;
 pub use check::Unbuilt;
 pub use diagnostic::{Diagnostic, Severity};
 pub use document::{Document, MAX_TEXT_BYTES, parse_documents};

@@ -17,6 +17,8 @@ mod virtual_service;
 
 use std::fmt::Display;
 
+pub(crate) use syntax::overlap;
+
 use crate::{diagnostic::Diagnostic, kind::Spec, object::Object};
 
 /// Adds what is wrong with the object.

@@ -1,0 +1,212 @@
+//! References of the Gateway API's kinds.
+
+use super::{
+    Report,
+    index::{Index, PortAnswer},
+};
+use crate::gateway::{
+    GatewaySpec, GrantFrom, GrantTo, GrpcRouteSpec, HttpBackendRef, HttpRouteFilter, HttpRouteSpec,
+    L4RouteRule, ParentReference,
+};
+
+const GROUP: &str = "gateway.networking.k8s.io";
+
+/// Classes that are there without an object.
+const BUILT_IN_CLASSES: [&str; 2] = ["heddle", "istio"];
+
+pub(super) fn gateway(spec: &GatewaySpec, index: &Index<'_>, report: &mut Report<'_>) {
+    let class = spec.gateway_class_name.as_str();
+    if !index.classes.contains(class) && !BUILT_IN_CLASSES.contains(&class) {
+        let message = "there is no such GatewayClass: nobody serves the Gateway";
+        report.warn("HDL0308", "spec.gatewayClassName", message, class, "heddle, istio or a GatewayClass");
+    }
+    for (at, listener) in spec.listeners.iter().enumerate() {
+        for (inner, secret) in listener.tls.iter().flat_map(|tls| &tls.certificate_refs).enumerate() {
+            if secret.kind.as_deref().unwrap_or("Secret") != "Secret" {
+                continue;
+            }
+            let namespace = secret.namespace.as_deref().unwrap_or(report.namespace());
+            let field = format!("spec.listeners[{at}].tls.certificateRefs[{inner}]");
+            if !index.has_secret(namespace, &secret.name) {
+                let found = format!("{namespace}/{}", secret.name);
+                report.error(
+                    "HDL0307",
+                    &field,
+                    "there is no such Secret",
+                    found,
+                    "a Secret with tls.crt and tls.key",
+                );
+            }
+            let target = Target {
+                kind: Some("Secret"),
+                namespace: Some(namespace),
+                name: &secret.name,
+                ..Target::default()
+            };
+            granted(&target, &field, index, report);
+        }
+    }
+}
+
+pub(super) fn http(spec: &HttpRouteSpec, index: &Index<'_>, report: &mut Report<'_>) {
+    parents(&spec.parent_refs, index, report);
+    for (at, rule) in spec.rules.iter().enumerate() {
+        let field = format!("spec.rules[{at}]");
+        backends(&rule.backend_refs, &field, index, report);
+        mirrors(&rule.filters, &field, index, report);
+    }
+}
+
+pub(super) fn grpc(spec: &GrpcRouteSpec, index: &Index<'_>, report: &mut Report<'_>) {
+    parents(&spec.parent_refs, index, report);
+    for (at, rule) in spec.rules.iter().enumerate() {
+        let field = format!("spec.rules[{at}]");
+        backends(&rule.backend_refs, &field, index, report);
+        mirrors(&rule.filters, &field, index, report);
+    }
+}
+
+/// TCPRoute and TLSRoute.
+pub(super) fn l4(
+    refs: &[ParentReference],
+    rules: &[L4RouteRule],
+    index: &Index<'_>,
+    report: &mut Report<'_>,
+) {
+    parents(refs, index, report);
+    for (at, rule) in rules.iter().enumerate() {
+        for (inner, backend) in rule.backend_refs.iter().enumerate() {
+            let target = Target {
+                group: backend.group.as_deref(),
+                kind: backend.kind.as_deref(),
+                namespace: backend.namespace.as_deref(),
+                name: &backend.name,
+                port: backend.port,
+            };
+            service(&target, &format!("spec.rules[{at}].backendRefs[{inner}]"), index, report);
+        }
+    }
+}
+
+fn parents(refs: &[ParentReference], index: &Index<'_>, report: &mut Report<'_>) {
+    for (at, parent) in refs.iter().enumerate() {
+        let field = format!("spec.parentRefs[{at}]");
+        let namespace = parent.namespace.as_deref().unwrap_or(report.namespace());
+        let found = format!("{namespace}/{}", parent.name);
+        match (parent.group.as_deref().unwrap_or(GROUP), parent.kind.as_deref().unwrap_or("Gateway")) {
+            (GROUP, "Gateway") => {
+                let Some(gateway) = index.gateways.get(&(namespace, parent.name.as_str())) else {
+                    report.error(
+                        "HDL0309",
+                        &field,
+                        "there is no such Gateway",
+                        found,
+                        "a Gateway of the Gateway API",
+                    );
+                    continue;
+                };
+                let names: Vec<&str> = gateway.listeners.iter().map(|l| l.name.as_str()).collect();
+                if let Some(section) = parent.section_name.as_deref().filter(|s| !names.contains(s)) {
+                    let field = format!("{field}.sectionName");
+                    report.error(
+                        "HDL0309",
+                        &field,
+                        "the Gateway has no such listener",
+                        section,
+                        &names.join(", "),
+                    );
+                }
+            }
+            ("" | "core", "Service") => {
+                if index.has_services() && index.service(namespace, &parent.name).is_none() {
+                    report.error("HDL0309", &field, "there is no such Service", found, "a Service");
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn backends(refs: &[HttpBackendRef], field: &str, index: &Index<'_>, report: &mut Report<'_>) {
+    for (at, backend) in refs.iter().enumerate() {
+        let field = format!("{field}.backendRefs[{at}]");
+        let target = Target {
+            group: backend.group.as_deref(),
+            kind: backend.kind.as_deref(),
+            namespace: backend.namespace.as_deref(),
+            name: &backend.name,
+            port: backend.port,
+        };
+        service(&target, &field, index, report);
+        mirrors(&backend.filters, &field, index, report);
+    }
+}
+
+fn mirrors(filters: &[HttpRouteFilter], field: &str, index: &Index<'_>, report: &mut Report<'_>) {
+    for (at, filter) in filters.iter().enumerate() {
+        let Some(mirror) = &filter.request_mirror else { continue };
+        let backend = &mirror.backend_ref;
+        let target = Target {
+            group: backend.group.as_deref(),
+            kind: backend.kind.as_deref(),
+            namespace: backend.namespace.as_deref(),
+            name: &backend.name,
+            port: backend.port,
+        };
+        service(&target, &format!("{field}.filters[{at}].requestMirror.backendRef"), index, report);
+    }
+}
+
+/// What an object refers to.
+#[derive(Default)]
+struct Target<'t> {
+    group: Option<&'t str>,
+    kind: Option<&'t str>,
+    namespace: Option<&'t str>,
+    name: &'t str,
+    port: Option<u16>,
+}
+
+fn service(target: &Target<'_>, field: &str, index: &Index<'_>, report: &mut Report<'_>) {
+    let is_service =
+        matches!(target.group, None | Some("" | "core")) && target.kind.unwrap_or("Service") == "Service";
+    if !is_service || !index.has_services() {
+        return;
+    }
+    granted(target, field, index, report);
+    let namespace = target.namespace.unwrap_or(report.namespace());
+    match index.port(&format!("{}.{namespace}.svc", target.name), target.port) {
+        None => {
+            let found = format!("{namespace}/{}", target.name);
+            report.error("HDL0301", field, "there is no such Service: requests get 500", found, "a Service");
+        }
+        Some(PortAnswer::Unknown(ports)) => {
+            let found = target.port.unwrap_or_default();
+            report.error("HDL0310", &format!("{field}.port"), "the service has no such port", found, &ports);
+        }
+        Some(_) => {}
+    }
+}
+
+/// A reference into another namespace needs a grant there.
+fn granted(target: &Target<'_>, field: &str, index: &Index<'_>, report: &mut Report<'_>) {
+    let own = report.namespace();
+    let namespace = target.namespace.unwrap_or(own);
+    if namespace == own {
+        return;
+    }
+    let (from, kind) = (report.object.kind.kind, target.kind.unwrap_or("Service"));
+    let asks = |f: &GrantFrom| f.group == GROUP && f.kind == from && f.namespace == own;
+    let gives = |t: &GrantTo| {
+        let named = t.name.as_deref().is_none_or(|name| name.is_empty() || name == target.name);
+        matches!(t.group.as_str(), "" | "core") && t.kind == kind && named
+    };
+    let allowed = index.grants.iter().any(|(place, grant)| {
+        *place == namespace && grant.from.iter().any(asks) && grant.to.iter().any(gives)
+    });
+    if !allowed {
+        let message = format!("no ReferenceGrant in {namespace} lets a {from} of {own} refer to it");
+        let found = format!("{kind} {namespace}/{}", target.name);
+        report.error("HDL0314", field, &message, found, "a ReferenceGrant");
+    }
+}
