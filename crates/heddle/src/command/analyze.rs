@@ -1,19 +1,20 @@
 //! `heddle analyze`: every problem in files or in the live mesh.
 
 use heddle_api::client::Client;
-use heddle_resource::{AdmitOptions, Diagnostic, Object, Severity, admit_json, kinds};
+use heddle_resource::{AdmitOptions, Diagnostic, Object, Severity, admit_json, analyze, kinds};
 use serde_json::json;
 
 use super::documents::Documents;
 use crate::{cli::AnalyzeArgs, output, settings};
 
 pub(crate) async fn run(args: &AnalyzeArgs) -> Result<bool, String> {
-    let (objects, findings) = if args.files.is_empty() {
+    let (objects, mut findings) = if args.files.is_empty() {
         live(args).await?
     } else {
         let documents = Documents::read(&args.files, "default")?;
         (documents.objects, documents.findings)
     };
+    findings.extend(analyze(&objects));
     let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
     if output::data(args.output, &json!({"objects": objects.len(), "findings": findings}))? {
         return Ok(errors == 0);
