@@ -11,12 +11,13 @@ use std::{
 };
 
 use heddle_control::{Control, ControlConfig};
+use heddle_proxy::{ProxyConfig, Role};
 use heddle_resource::{Admission, AdmitOptions, Key, Kind, Object, admit_json, kind, parse_documents};
 use heddle_store::{MemoryStore, Precondition, Store};
-use heddle_tests::{mesh, peer};
+use heddle_tests::peer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 
 use super::{
     backend::{self, Pod, Speaks},
@@ -43,13 +44,24 @@ struct Deployment {
 
 struct Proxy {
     address: Ipv4Addr,
-    child: Child,
+    _running: Running,
 }
 
-impl Drop for Proxy {
+/// A data plane; ends when dropped.
+enum Running {
+    /// Ours, in this process.
+    Inside {
+        _until: oneshot::Sender<()>,
+    },
+    Process(Child),
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Self::Process(child) = self {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -179,25 +191,30 @@ impl Bed {
     }
 
     /// Where a sidecar of that client takes requests (mesh cases); started on first use.
-    pub(crate) fn client(&self, workload: &str, namespace: &str) -> Outcome<SocketAddr> {
-        let mut clients = self.clients.lock().unwrap();
-        if let Some((address, _)) = clients.get(workload) {
+    pub(crate) async fn client(&self, workload: &str, namespace: &str) -> Outcome<SocketAddr> {
+        if let Some((address, _)) = self.clients.lock().unwrap().get(workload) {
             return Ok(*address);
         }
         let address = SocketAddr::from((self.fresh_address(79), 15001));
-        let child = match self.data_plane {
-            DataPlane::Heddle => self.heddle(
-                workload,
-                &["--role", "sidecar", "--namespace", namespace, "--outbound", &address.to_string()],
-            ),
+        let running = match self.data_plane {
+            DataPlane::Heddle => {
+                let config = ProxyConfig {
+                    name: workload.to_owned(),
+                    namespace: namespace.to_owned(),
+                    outbound: Some(address),
+                    ..ProxyConfig::default()
+                };
+                self.heddle(config).await
+            }
             DataPlane::Envoy => {
                 let id =
                     format!("sidecar~{}~{workload}.{namespace}~{namespace}.svc.cluster.local", address.ip());
                 self.envoy(workload, &id, &json!({"OUTBOUND": address.to_string(), "NAMESPACE": namespace}))
             }
         };
-        let child = child.map_err(|e| format!("starting the sidecar of {workload}: {e}"))?;
-        clients.insert(workload.to_owned(), (address, Proxy { address: Ipv4Addr::LOCALHOST, child }));
+        let running = running.map_err(|e| format!("starting the sidecar of {workload}: {e}"))?;
+        let proxy = Proxy { address: Ipv4Addr::LOCALHOST, _running: running };
+        self.clients.lock().unwrap().insert(workload.to_owned(), (address, proxy));
         Ok(address)
     }
 
@@ -283,10 +300,17 @@ impl Bed {
         }
         let address = self.fresh_address(78);
         let (reference, bind) = (format!("k8s:{namespace}/{name}"), address.to_string());
-        let child = match self.data_plane {
+        let running = match self.data_plane {
             DataPlane::Heddle => {
-                let role = ["--role", "gateway", "--namespace", &namespace];
-                self.heddle(&name, &[&role[..], &["--gateway", &reference, "--bind", &bind]].concat())
+                let config = ProxyConfig {
+                    role: Role::Gateway,
+                    name: name.clone(),
+                    namespace: namespace.clone(),
+                    gateway: Some(reference),
+                    bind: Some(address.into()),
+                    ..ProxyConfig::default()
+                };
+                self.heddle(config).await
             }
             DataPlane::Envoy => {
                 let node = format!("router~{address}~{name}.{namespace}~{namespace}.svc.cluster.local");
@@ -294,8 +318,8 @@ impl Bed {
                 self.envoy(&name, &node, &metadata)
             }
         };
-        let child = child.map_err(|e| format!("starting the proxy of {namespace}/{name}: {e}"))?;
-        self.proxies.lock().unwrap().insert(id, Proxy { address, child });
+        let running = running.map_err(|e| format!("starting the proxy of {namespace}/{name}: {e}"))?;
+        self.proxies.lock().unwrap().insert(id, Proxy { address, _running: running });
         Ok(())
     }
 
@@ -303,19 +327,22 @@ impl Bed {
         Ok(std::fs::File::create(self.scratch.path().join(format!("{name}.log")))?.into())
     }
 
-    fn heddle(&self, name: &str, role: &[&str]) -> std::io::Result<Child> {
-        Command::new(mesh::binary())
-            .args(["proxy", "--xds", &format!("http://{}", self.xds), "--workload", name, "--workers", "1"])
-            .args(role)
-            .args(["--admin", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--data-dir"])
-            .arg(self.scratch.path().join(name))
-            .stdin(Stdio::null())
-            .stdout(self.log(&format!("{name}.out"))?)
-            .stderr(self.log(name)?)
-            .spawn()
+    async fn heddle(&self, config: ProxyConfig) -> std::io::Result<Running> {
+        let config = ProxyConfig { xds: format!("http://{}", self.xds), workers: Some(1), ..config };
+        let (until, ended) = oneshot::channel::<()>();
+        let (started, up) = oneshot::channel();
+        tokio::spawn(async move {
+            let shutdown = async { drop(ended.await) };
+            let on_bound = |_: &heddle_proxy::Bound| drop(started.send(()));
+            if let Err(error) = heddle_proxy::run(config, on_bound, shutdown).await {
+                heddle_tests::say(&format!("a proxy ended: {error}"));
+            }
+        });
+        up.await.map_err(|_| std::io::Error::other("it did not start"))?;
+        Ok(Running::Inside { _until: until })
     }
 
-    fn envoy(&self, name: &str, id: &str, metadata: &Value) -> std::io::Result<Child> {
+    fn envoy(&self, name: &str, id: &str, metadata: &Value) -> std::io::Result<Running> {
         let binary = peer::envoy().ok_or_else(|| std::io::Error::other("no Envoy"))?;
         let grpc = json!({"envoy_grpc": {"cluster_name": "xds"}});
         let http2 = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
@@ -347,6 +374,7 @@ impl Bed {
             .stdout(Stdio::null())
             .stderr(self.log(name)?)
             .spawn()
+            .map(Running::Process)
     }
 
     /// The end of each proxy's log, for a failure's reader.

@@ -45,7 +45,7 @@ pub(crate) async fn http(bed: &Bed, entry: &Value) -> Outcome<()> {
 pub(crate) async fn target(bed: &Bed, entry: &Value) -> Outcome<SocketAddr> {
     if let Some(client) = entry["from_client"]["app"].as_str() {
         // Mesh cases speak to the client's own sidecar, which takes plain HTTP by its Host.
-        return bed.client(&client.replace([',', '='], "-"), "gateway-conformance-mesh");
+        return bed.client(&client.replace([',', '='], "-"), "gateway-conformance-mesh").await;
     }
     let to = &entry["to"];
     let (namespace, name) = reference(&to["gateway"]).ok_or("the entry names no gateway")?;
