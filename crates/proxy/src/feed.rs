@@ -1,16 +1,17 @@
 //! From xDS to the workers: apply, subscribe to what is referred to, publish, acknowledge.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use heddle_runtime::{Gate, Workers};
-use heddle_xds::{ClientHandle, Reply, ResourceType, Update};
+use heddle_xds::{ClientHandle, Encoded, Reply, ResourceType, Update};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::disk::Disk;
 use crate::resolve::Resolver;
-use crate::snapshot::{Snapshot, SnapshotBuilder};
+use crate::snapshot::disk::encode;
+use crate::snapshot::{Snapshot, SnapshotBuilder, WantChange};
 use crate::sockets::Sockets;
 use crate::worker::Published;
 use crate::worker::run::Message;
@@ -21,8 +22,19 @@ const TAKE_UP: Duration = Duration::from_secs(1);
 /// An answer that is owed, with the refusals it will carry.
 type Owed = (Reply, BTreeMap<Arc<str>, String>);
 
-/// The resources in force, for `/config_dump` and the disk.
-pub(crate) type Held = Arc<Mutex<BTreeMap<(ResourceType, Arc<str>), (Arc<str>, bytes::Bytes)>>>;
+/// What the admin server shows of the configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Dump {
+    /// Accepted resources: type, name, version, message.
+    pub(crate) resources: Vec<(ResourceType, String, String, Vec<u8>)>,
+    /// Resources that wait for others: what for.
+    pub(crate) waiting: Vec<String>,
+    /// All of it as `heddle explain` reads it.
+    pub(crate) file: Vec<u8>,
+}
+
+/// A question of the admin server.
+pub(crate) type Ask = oneshot::Sender<Dump>;
 
 /// The management side's view of configuration.
 pub(crate) struct Feed {
@@ -30,12 +42,11 @@ pub(crate) struct Feed {
     pub(crate) published: Arc<Published>,
     pub(crate) workers: Arc<Workers<Message>>,
     pub(crate) sockets: Arc<Mutex<Sockets>>,
-    pub(crate) held: Held,
+    pub(crate) asks: mpsc::Receiver<Ask>,
     pub(crate) disk: Option<Disk>,
     pub(crate) configured: Gate,
     pub(crate) names: Option<mpsc::UnboundedSender<bytes::Bytes>>,
     pub(crate) resolver: Resolver,
-    pub(crate) subscribed: BTreeMap<ResourceType, BTreeSet<Arc<str>>>,
     pub(crate) owed: Vec<Owed>,
 }
 
@@ -54,6 +65,10 @@ impl Feed {
                     Some(update) => self.apply(update),
                     None => return,
                 },
+                Some(ask) = self.asks.recv() => {
+                    let _ = ask.send(self.dump());
+                    continue;
+                }
                 Some((cluster, set)) = self.resolver.next() => self.builder.set_resolved(&cluster, set),
                 () = until(deadline) => {}
             }
@@ -80,44 +95,41 @@ impl Feed {
                 refused.insert(resource.name, nack.reason);
                 continue;
             }
-            self.held().insert((kind, resource.name), (resource.version, resource.body));
         }
         for name in &update.removed {
             self.builder.remove(kind, name);
-            self.held().remove(&(kind, name.clone()));
+        }
+        if kind == ResourceType::Cluster {
+            let clusters: Vec<_> =
+                self.builder.dns_clusters().map(|(name, cluster)| (name.clone(), cluster.clone())).collect();
+            self.resolver.follow(&clusters);
         }
         self.owed.push((update.reply, refused));
     }
 
-    fn held(
-        &self,
-    ) -> std::sync::MutexGuard<'_, BTreeMap<(ResourceType, Arc<str>), (Arc<str>, bytes::Bytes)>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn dump(&self) -> Dump {
+        let resources = self.builder.resources().map(|(kind, name, raw)| {
+            let encoded = Encoded::from_bytes(kind, name.as_str(), raw.body.clone());
+            (kind, name.to_string(), encoded.version.to_string(), raw.body.to_vec())
+        });
+        let mut resources: Vec<_> = resources.collect();
+        resources.sort();
+        let waiting =
+            self.builder.waiting().map(|(kind, name, what)| format!("{kind} {name} waits for {what}"));
+        Dump { resources, waiting: waiting.collect(), file: encode(&self.builder) }
     }
 
     /// Subscribes to the endpoint sets and route configurations that are referred to, and to no others.
     fn subscribe(&mut self, client: &ClientHandle) {
-        for kind in [ResourceType::Endpoint, ResourceType::Route] {
-            let wanted: BTreeSet<Arc<str>> =
-                self.builder.wanted(kind).iter().map(|name| name.text().clone()).collect();
-            let known = self.subscribed.entry(kind).or_default();
-            let added: Vec<Arc<str>> = wanted.difference(known).cloned().collect();
-            let gone: Vec<Arc<str>> = known.difference(&wanted).cloned().collect();
-            if !added.is_empty() {
-                client.subscribe(kind, added);
+        for change in self.builder.take_want_changes() {
+            let WantChange { kind, name, wanted } = change;
+            if wanted {
+                client.subscribe(kind, [name.text().clone()]);
+            } else {
+                client.unsubscribe(kind, [name.as_str()]);
+                self.builder.remove(kind, name.as_str());
             }
-            if !gone.is_empty() {
-                client.unsubscribe(kind, gone.iter().map(|name| &**name));
-                for name in gone {
-                    self.builder.remove(kind, &name);
-                    self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&(kind, name));
-                }
-            }
-            *known = wanted;
         }
-        let clusters: Vec<_> =
-            self.builder.dns_clusters().map(|(name, cluster)| (name.clone(), cluster.clone())).collect();
-        self.resolver.follow(&clusters);
     }
 
     /// Puts the next generation in force if there is one, and acknowledges.
@@ -125,7 +137,7 @@ impl Feed {
         if let Some(snapshot) = self.builder.publish(Instant::now()) {
             self.put_in_force(&snapshot).await;
             if let Some(disk) = &mut self.disk {
-                disk.save(&self.held);
+                disk.save(encode(&self.builder));
             }
         }
         for (reply, refused) in self.owed.drain(..) {

@@ -1,20 +1,22 @@
 //! The composition root of the data plane: what exists, who knows whom, in which order it starts and ends.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use heddle_runtime::{Drain, Phase, Readiness, Workers};
-use heddle_xds::{Client, ClientConfig};
+use heddle_runtime::{Drain, Gate, Phase, Readiness, Workers};
+use heddle_xds::{Client, ClientConfig, Encoded};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::config::{Bound, ProxyConfig};
 use crate::conn::registry::Wish;
 use crate::disk::Disk;
-use crate::feed::{Feed, Held};
+use crate::feed::{Ask, Dump, Feed};
 use crate::resolve::Resolver;
+use crate::snapshot::disk::StoredResource;
 use crate::snapshot::{Snapshot, SnapshotBuilder};
 use crate::sockets::{self, Options, Sockets};
 use crate::telemetry::collect::Collected;
@@ -59,8 +61,10 @@ pub(crate) struct Plane {
     pub(crate) workers: Arc<Workers<Message>>,
     pub(crate) published: Arc<Published>,
     pub(crate) sockets: Arc<Mutex<Sockets>>,
-    pub(crate) held: Held,
+    pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) readiness: Readiness,
+    /// Closed by `/healthcheck/fail`.
+    pub(crate) healthy: Gate,
     pub(crate) drain: Drain,
     pub(crate) started: Instant,
     pub(crate) xds: tokio::sync::watch::Receiver<heddle_xds::Status>,
@@ -70,7 +74,7 @@ pub(crate) struct Plane {
 #[derive(Debug)]
 pub struct Proxy {
     plane: Arc<Plane>,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Proxy {
@@ -121,19 +125,31 @@ impl Proxy {
             }
             None => None,
         };
+        let (mut names, mut tasks) = (None, Vec::new());
+        if let Some(address) = config.dns {
+            let server = heddle_dns::Server::bind(address).await.map_err(|error| ProxyError::Bind {
+                what: "dns",
+                address,
+                error,
+            })?;
+            bound.dns = server.local_addr().ok();
+            names = Some(serve_names(server, &config, &mut tasks));
+        }
         let published = Arc::new(Published::default());
         let workers = start_workers(count, &published).map_err(ProxyError::Workers)?;
         let readiness = Readiness::default();
         let configured = readiness.gate("configuration from the control plane or from disk");
-        let held = Held::default();
+        let healthy = readiness.gate("/healthcheck/ok");
+        healthy.open();
         let sockets = Arc::new(Mutex::new(sockets));
 
         let mut builder = SnapshotBuilder::new();
         let disk = config.data_dir.as_ref().map(|dir| Disk::new(dir.join("proxy-config.bin")));
         let mut client = ClientConfig::new(config.xds.clone(), config.node(&bound));
         if let Some(disk) = &disk {
-            restore(disk, &mut builder, &held, &mut client);
+            restore(disk, &mut builder, &mut client);
         }
+        let (asks, asked) = mpsc::channel(8);
         let (handle, updates) = Client::connect(client);
         let xds = handle.status();
         let feed = Feed {
@@ -141,23 +157,23 @@ impl Proxy {
             published: published.clone(),
             workers: workers.clone(),
             sockets: sockets.clone(),
-            held: held.clone(),
+            asks: asked,
             disk,
             configured,
-            names: None,
+            names,
             resolver: Resolver::default(),
-            subscribed: BTreeMap::new(),
             owed: Vec::new(),
         };
-        let mut tasks = vec![tokio::spawn(feed.run(handle, updates))];
+        tasks.push(tokio::spawn(feed.run(handle, updates)));
         let plane = Arc::new(Plane {
             config,
             bound,
             workers,
             published,
             sockets,
-            held,
+            asks,
             readiness,
+            healthy,
             drain: Drain::default(),
             started: Instant::now(),
             xds,
@@ -214,6 +230,15 @@ impl Plane {
             }
         };
         let _ = tokio::time::timeout(most, empty).await;
+    }
+
+    /// The accepted resources; nothing when the feed has ended.
+    pub(crate) async fn dump(&self) -> Dump {
+        let (ask, answer) = tokio::sync::oneshot::channel();
+        if self.asks.send(ask).await.is_err() {
+            return Dump::default();
+        }
+        answer.await.unwrap_or_default()
     }
 
     /// Every worker's counts.
@@ -283,7 +308,7 @@ fn start_workers(count: usize, published: &Arc<Published>) -> io::Result<Arc<Wor
 }
 
 /// Starts from disk: what cannot be used any more is left out.
-fn restore(disk: &Disk, builder: &mut SnapshotBuilder, held: &Held, client: &mut ClientConfig) {
+fn restore(disk: &Disk, builder: &mut SnapshotBuilder, client: &mut ClientConfig) {
     let kept = match disk.load() {
         Ok(kept) => kept,
         Err(error) => {
@@ -291,13 +316,31 @@ fn restore(disk: &Disk, builder: &mut SnapshotBuilder, held: &Held, client: &mut
             return;
         }
     };
-    let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
-    for (kind, name, version, body) in kept {
+    for StoredResource { kind, name, body } in kept {
         if builder.apply(kind, &name, &body).is_ok() {
-            client.initial.push((kind, name.clone(), version.clone()));
-            held.insert((kind, name), (version, body));
+            // Versions are hashes of the content, so what is held can be presented without having been told.
+            let known = Encoded::from_bytes(kind, name, body);
+            client.initial.push((kind, known.name.clone(), known.version.clone()));
         }
     }
+}
+
+/// Answers DNS with the newest table of names, and forwards the rest.
+fn serve_names(
+    server: heddle_dns::Server,
+    config: &ProxyConfig,
+    tasks: &mut Vec<JoinHandle<()>>,
+) -> mpsc::UnboundedSender<bytes::Bytes> {
+    let (sender, tables) = mpsc::unbounded_channel();
+    let saved = config.data_dir.as_ref().map(|dir| dir.join("names.bin"));
+    let own = server.local_addr().into_iter().collect();
+    let settings = heddle_dns::ServerConfig {
+        forwarder: Some(Arc::new(heddle_dns::Forwarder::new("/etc/resolv.conf", own))),
+        cluster_domain: config.cluster_domain.clone(),
+        ..heddle_dns::ServerConfig::default()
+    };
+    tasks.push(tokio::spawn(heddle_dns::follow(server, tables, saved, settings, std::future::pending())));
+    sender
 }
 
 fn host_name() -> String {

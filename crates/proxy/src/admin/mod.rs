@@ -1,11 +1,299 @@
 //! The admin server, with the paths and answers that Envoy's tools expect.
 
-use std::sync::Arc;
+mod clusters;
+mod dump;
+mod prometheus;
 
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use heddle_runtime::{Drain, Phase};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::run::Plane;
 
+/// The most connections served at a time: who asks more waits to be accepted.
+const CONNECTIONS: usize = 128;
+/// A pause after the system refused a connection.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// Paths with their methods and what they do, for `/help`.
+const PATHS: [(&str, &str); 15] = [
+    ("/certs", "certificates in use"),
+    ("/clusters", "endpoints and their counts; ?format=json"),
+    ("/config_dump", "configuration in force; ?format=snapshot for `heddle explain`"),
+    ("/drain_listeners", "POST: ask connections to end; ?graceful"),
+    ("/healthcheck/fail", "POST: not ready any more"),
+    ("/healthcheck/ok", "POST: ready again"),
+    ("/help", "this list"),
+    ("/listeners", "addresses that are listened on; ?format=json"),
+    ("/logging", "the level of logging"),
+    ("/memory", "memory in use"),
+    ("/quitquitquit", "POST: drain and end"),
+    ("/ready", "200 LIVE when traffic can be served"),
+    ("/server_info", "version, state and settings"),
+    ("/stats", "counters; ?format=prometheus|json, ?filter=, ?usedonly"),
+    ("/stats/prometheus", "counters and histograms"),
+];
+
+type Answer = Response<Full<Bytes>>;
+
+/// Serves until the task is aborted.
 pub(crate) async fn serve(listener: TcpListener, plane: Arc<Plane>) {
-    let _ = (listener, plane);
+    let slots = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "admin: cannot accept a connection");
+                tokio::time::sleep(BACK_OFF).await;
+                continue;
+            }
+        };
+        let plane = plane.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let plane = plane.clone();
+                async move { Ok::<_, Infallible>(answer(&plane, request).await) }
+            });
+            let mut builder = hyper::server::conn::http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
+            // A client that breaks off is its own affair.
+            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+            drop(slot);
+        });
+    }
+}
+
+async fn answer(plane: &Arc<Plane>, request: Request<Incoming>) -> Answer {
+    if let Err(reason) = door(request.headers(), request.uri(), plane.config.admin.map(|at| at.ip())) {
+        return text(StatusCode::FORBIDDEN, format!("{reason}\n"));
+    }
+    let path = request.uri().path().trim_end_matches('/').to_owned();
+    let query = Query::of(request.uri());
+    let changes = matches!(
+        path.as_str(),
+        "/quitquitquit" | "/drain_listeners" | "/healthcheck/fail" | "/healthcheck/ok"
+    );
+    if changes && request.method() != Method::POST {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed; use POST\n".to_owned());
+    }
+    match path.as_str() {
+        "" | "/help" => {
+            let list: String = PATHS.iter().map(|(path, what)| format!("{path}: {what}\n")).collect();
+            text(StatusCode::OK, list)
+        }
+        "/ready" => ready(plane),
+        "/stats/prometheus" => text(StatusCode::OK, prometheus::render(plane).await),
+        "/stats" => match query.get("format") {
+            Some("prometheus") => text(StatusCode::OK, prometheus::render(plane).await),
+            format => clusters::stats(plane, &query, format == Some("json")).await,
+        },
+        "/clusters" => clusters::clusters(plane, query.get("format") == Some("json")).await,
+        "/listeners" => listeners(plane, query.get("format") == Some("json")),
+        "/config_dump" if query.get("format") == Some("snapshot") => {
+            Response::new(Full::from(plane.dump().await.file))
+        }
+        "/config_dump" => json_answer(&dump::render(plane.dump().await)),
+        "/server_info" => json_answer(&server_info(plane)),
+        "/memory" => json_answer(&memory()),
+        "/certs" => json_answer(&json!({ "certificates": [] })),
+        "/logging" => text(
+            StatusCode::OK,
+            format!("active loggers:\n  heddle: {}\n", tracing::level_filters::LevelFilter::current()),
+        ),
+        "/healthcheck/fail" => {
+            plane.healthy.close();
+            text(StatusCode::OK, "OK\n".to_owned())
+        }
+        "/healthcheck/ok" => {
+            plane.healthy.open();
+            text(StatusCode::OK, "OK\n".to_owned())
+        }
+        "/drain_listeners" => {
+            let plane = plane.clone();
+            tokio::spawn(async move { plane.drain_connections(Drain::DEFAULT).await });
+            text(StatusCode::OK, "OK\n".to_owned())
+        }
+        "/quitquitquit" => {
+            plane.drain.advance(Phase::Closing);
+            text(StatusCode::OK, "OK\n".to_owned())
+        }
+        _ => text(StatusCode::NOT_FOUND, "invalid path. See /help\n".to_owned()),
+    }
+}
+
+/// Keeps web pages out: a page cannot choose `Host` to be an address of ours, and says by `Origin` whence it comes.
+fn door(headers: &HeaderMap, uri: &Uri, own: Option<IpAddr>) -> Result<(), String> {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .or_else(|| uri.authority().map(http::uri::Authority::as_str))
+        .unwrap_or_default();
+    if !host.is_empty() && !is_ours(host, own) {
+        return Err(format!("Host {host} is neither loopback nor this server's address"));
+    }
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        let origin = origin.to_str().unwrap_or_default();
+        let of = origin.split_once("://").map_or("", |(_, of)| of);
+        if !is_ours(of, own) {
+            return Err(format!("a request from {origin} is not answered"));
+        }
+    }
+    Ok(())
+}
+
+fn is_ours(host: &str, own: Option<IpAddr>) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || own.is_some_and(|own| own == ip))
+}
+
+fn ready(plane: &Plane) -> Answer {
+    if plane.drain.phase() > Phase::Serving {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n".to_owned());
+    }
+    let waiting = plane.readiness.waiting_for();
+    if waiting.is_empty() {
+        return text(StatusCode::OK, "LIVE\n".to_owned());
+    }
+    text(StatusCode::SERVICE_UNAVAILABLE, format!("PRE_INITIALIZING: waiting for {}\n", waiting.join(", ")))
+}
+
+fn listeners(plane: &Plane, as_json: bool) -> Answer {
+    let sockets = plane.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut serving: Vec<_> = sockets.serving().map(|(address, name)| (name.to_string(), address)).collect();
+    serving.sort();
+    if as_json {
+        let list: Vec<_> = serving
+            .iter()
+            .map(|(name, address)| {
+                let socket = json!({ "address": address.ip().to_string(), "port_value": address.port() });
+                json!({ "name": name, "local_address": { "socket_address": socket } })
+            })
+            .collect();
+        let failed: Vec<_> = sockets
+            .failed
+            .iter()
+            .map(|(address, error)| json!({ "address": address.to_string(), "error": error }))
+            .collect();
+        return json_answer(&json!({ "listener_statuses": list, "failed": failed }));
+    }
+    let mut out: String = serving.iter().map(|(name, address)| format!("{name}::{address}\n")).collect();
+    for (address, error) in &sockets.failed {
+        out.push_str(&format!("failed::{address}::{error}\n"));
+    }
+    text(StatusCode::OK, out)
+}
+
+fn server_info(plane: &Plane) -> serde_json::Value {
+    let state = match plane.drain.phase() {
+        Phase::Serving if plane.readiness.waiting_for().is_empty() => "LIVE",
+        Phase::Serving => "PRE_INITIALIZING",
+        Phase::Draining | Phase::Closing | Phase::Stopped => "DRAINING",
+    };
+    let uptime = format!("{}s", plane.started.elapsed().as_secs());
+    let status = plane.xds.borrow();
+    json!({
+        "version": format!("heddle/{}", plane.config.version),
+        "state": state,
+        "uptime_current_epoch": uptime,
+        "uptime_all_epochs": uptime,
+        "node": { "id": plane.config.id(), "cluster": format!("{}.{}", plane.config.name, plane.config.namespace) },
+        "command_line_options": { "concurrency": plane.workers.len(), "service_node": plane.config.id() },
+        "control_plane": {
+            "uri": plane.config.xds,
+            "connected": status.connected,
+            "connects": status.connects,
+            "last_error": status.last_error,
+        },
+        "generation": plane.published.load().generation,
+    })
+}
+
+/// Memory as the kernel counts it, in bytes.
+fn memory() -> serde_json::Value {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        (kib.unwrap_or(0) * 1024).to_string()
+    };
+    json!({ "allocated": field("RssAnon:"), "heap_size": field("VmData:"), "total_physical_bytes": field("VmRSS:") })
+}
+
+fn text(status: StatusCode, body: String) -> Answer {
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=UTF-8"));
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-cache, max-age=0"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    answer
+}
+
+fn json_answer(value: &serde_json::Value) -> Answer {
+    let mut answer = text(StatusCode::OK, format!("{value:#}\n"));
+    answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// The parameters of a query.
+struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn of(uri: &Uri) -> Self {
+        let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        Self(
+            pairs
+                .map(|pair| {
+                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (name.to_owned(), value.to_owned())
+                })
+                .collect(),
+        )
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+#[cfg(test)]
+mod admin_test {
+    use super::*;
+
+    #[test]
+    fn web_pages_stay_outside() {
+        let check = |pairs: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.insert(*name, value.parse().unwrap());
+            }
+            door(&headers, &"/ready".parse().unwrap(), Some([10, 0, 0, 1].into())).is_ok()
+        };
+        assert!(check(&[("host", "127.0.0.1:15000")]));
+        assert!(check(&[("host", "localhost")]));
+        assert!(check(&[("host", "[::1]:15000")]));
+        assert!(check(&[("host", "10.0.0.1:15000")]));
+        assert!(check(&[]));
+        assert!(!check(&[("host", "evil.example")]));
+        assert!(!check(&[("host", "localhost.evil.example:15000")]));
+        assert!(!check(&[("host", "localhost"), ("origin", "https://evil.example")]));
+        assert!(check(&[("host", "localhost"), ("origin", "http://localhost:3000")]));
+        assert!(!check(&[("host", "localhost"), ("origin", "null")]));
+    }
 }

@@ -123,8 +123,12 @@ impl Client {
                 let Some(mut respond) = self.respond.take() else {
                     return Err(Broken::Truncated);
                 };
+                // Always 200: what is a switch of protocols in HTTP/1.1 is a success of CONNECT here.
                 let mut message = http::Response::new(());
                 *message.headers_mut() = map(&head.headers);
+                for name in ["connection", "upgrade", "content-length"] {
+                    message.headers_mut().remove(name);
+                }
                 let send = respond.send_response(message, false).map_err(super::h2::broken)?;
                 stream.set_send(Some(send));
                 Ok(())

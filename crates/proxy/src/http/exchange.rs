@@ -155,7 +155,11 @@ impl<'c> Exchange<'c> {
             forward.set_attempt(trying.attempts, request);
         }
         let busy = Busy::new(state, chosen.member, trying.retries > 0);
-        let sending = Sending { length: self.length, upgrade: forward.upgrade == UpgradeOutcome::Pass };
+        let sending = Sending {
+            length: self.length,
+            upgrade: forward.upgrade == UpgradeOutcome::Pass,
+            raw: forward.upgrade == UpgradeOutcome::Terminate,
+        };
         let mut limit = Limit::new(forward, trying, body);
         let open = Upstream::open(permit, self.worker, cluster, busy, request, sending);
         let mut upstream = {
@@ -174,8 +178,14 @@ impl<'c> Exchange<'c> {
         };
         trying.reused = upstream.reused;
         let (client, head) = (&mut *self.client, &mut self.heads.response);
+        // What follows the head of an upgrade belongs to the tunnel.
+        let tunnel = forward.upgrade != UpgradeOutcome::None;
         poll_fn(|cx| {
-            if !body.done() {
+            if tunnel {
+                if let Poll::Ready(Ok(())) = upstream.stream.poll_flush(cx) {
+                    limit.sent(forward, trying);
+                }
+            } else if !body.done() {
                 match body.poll(cx, &mut client.stream, &mut upstream.stream) {
                     Poll::Ready(Ok(())) => limit.sent(forward, trying),
                     Poll::Ready(Err(Side::From(_))) => return Poll::Ready(Err(Stop::Client)),
@@ -188,7 +198,7 @@ impl<'c> Exchange<'c> {
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(Failure::Reset(broken).into())),
                 Poll::Pending => {}
             }
-            if body.ended() && client.poll_gone(cx).is_ready() {
+            if (tunnel || body.ended()) && client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Stop::Client));
             }
             limit.poll(client, cx).map(|failure| Err(failure.into()))

@@ -63,7 +63,7 @@ async fn run(
         return;
     };
     let busy = Busy::new(state, chosen.member, false);
-    let sending = Sending { length: Some(body.len() as u64), upgrade: false };
+    let sending = Sending { length: Some(body.len() as u64), upgrade: false, raw: false };
     let Ok(mut upstream) = Upstream::open(permit, worker, cluster, busy, head, sending).await else { return };
     let mut rest = body;
     let mut finished = false;

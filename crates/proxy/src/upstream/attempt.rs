@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use super::connect::{ConnectError, connect};
 use super::pool::Lease;
 use super::{Busy, count, h2 as shared};
+use crate::conn::wire::Wire;
 use crate::http::h1::encode::{self, Case};
 use crate::http::h1::framing::Framing;
 use crate::http::h1::parse::{self, Limits, Malformed, Message};
@@ -33,6 +34,7 @@ pub(crate) struct Upstream {
     pub(crate) answered: bool,
     message: Message,
     method: Method,
+    raw: bool,
 }
 
 /// How a request is put on an upstream connection.
@@ -42,6 +44,8 @@ pub(crate) struct Sending {
     pub(crate) length: Option<u64>,
     /// `Connection: upgrade` is passed on.
     pub(crate) upgrade: bool,
+    /// A CONNECT that ends here: the endpoint gets the bytes of the tunnel and no request.
+    pub(crate) raw: bool,
 }
 
 impl Upstream {
@@ -59,6 +63,9 @@ impl Upstream {
             UpstreamProtocol::Http2 => true,
             UpstreamProtocol::Downstream => head.version == Version::Http2,
         };
+        if sending.raw {
+            return Self::open_raw(worker, cluster, busy).await;
+        }
         if http2 && !sending.upgrade {
             return Self::open_h2(cluster, busy, head, sending).await;
         }
@@ -68,7 +75,7 @@ impl Upstream {
             None => {
                 let (stream, counted) = connect(cluster, &busy.member).await?;
                 count(&busy.cluster.stats.upstream_cx_total);
-                (crate::conn::wire::Wire::new(stream, worker.buffers.clone()), Lease::new(counted))
+                (Wire::new(stream, worker.buffers.clone()), Lease::new(counted))
             }
         };
         let mut stream = WireStream::new(wire);
@@ -78,7 +85,19 @@ impl Upstream {
             Some(length) => Framing::length(length),
             None => Framing::Chunked,
         };
-        encode::request(stream.wire.output(), head, framing, case);
+        let mut method = head.method;
+        if sending.upgrade && !head.protocol().is_empty() {
+            // An upgrade asked for over HTTP/2 (RFC 8441) is an ordinary one here.
+            let mut head = head.clone();
+            let protocol = head.protocol().to_vec();
+            head.set_method(b"GET");
+            head.headers.set("connection", b"Upgrade");
+            head.headers.set("upgrade", &protocol);
+            method = head.method;
+            encode::request(stream.wire.output(), &head, framing, case);
+        } else {
+            encode::request(stream.wire.output(), head, framing, case);
+        }
         stream.begin(framing, case);
         Ok(Self {
             stream: Stream::Wire(stream),
@@ -88,7 +107,25 @@ impl Upstream {
             _place: None,
             answered: false,
             message: Message::default(),
-            method: head.method,
+            method,
+            raw: false,
+        })
+    }
+
+    async fn open_raw(worker: &Worker, cluster: &Cluster, busy: Busy) -> Result<Self, ConnectError> {
+        let (stream, counted) = connect(cluster, &busy.member).await?;
+        count(&busy.cluster.stats.upstream_cx_total);
+        let stream = WireStream::new(Wire::new(stream, worker.buffers.clone()));
+        Ok(Self {
+            stream: Stream::Wire(stream),
+            busy,
+            lease: Some(Lease::new(counted)),
+            _place: None,
+            reused: false,
+            answered: true,
+            message: Message::default(),
+            method: Method::Connect,
+            raw: true,
         })
     }
 
@@ -114,6 +151,7 @@ impl Upstream {
             answered: false,
             message: Message::default(),
             method: head.method,
+            raw: false,
         })
     }
 
@@ -123,6 +161,11 @@ impl Upstream {
         cx: &mut Context<'_>,
         head: &mut ResponseHead,
     ) -> Poll<Result<(), Broken>> {
+        if self.raw {
+            head.clear();
+            head.status = 200;
+            return Poll::Ready(Ok(()));
+        }
         match &mut self.stream {
             Stream::Wire(stream) => loop {
                 if !stream.wire.data().is_empty()

@@ -148,3 +148,28 @@ impl Client {
         String::from_utf8_lossy(&rest).into_owned()
     }
 }
+
+impl Client {
+    /// Reads exactly this.
+    pub async fn expect(&mut self, text: &str) {
+        while self.buffer.len() < text.len() {
+            let len = self.stream.read_buf(&mut self.buffer).await.unwrap();
+            assert!(len > 0, "the connection ended after {:?}", String::from_utf8_lossy(&self.buffer));
+        }
+        assert_eq!(String::from_utf8_lossy(&self.buffer.drain(..text.len()).collect::<Vec<_>>()), text);
+    }
+
+    /// A response whose body ends in `end`.
+    pub async fn response_until(&mut self, end: &str) -> (String, String) {
+        loop {
+            let text = String::from_utf8_lossy(&self.buffer).into_owned();
+            if text.ends_with(end) {
+                self.buffer.clear();
+                let (head, body) = text.split_once("\r\n\r\n").unwrap();
+                return (format!("{head}\r\n\r\n"), body.to_owned());
+            }
+            let len = self.stream.read_buf(&mut self.buffer).await.unwrap();
+            assert!(len > 0, "the connection ended after {text:?}");
+        }
+    }
+}

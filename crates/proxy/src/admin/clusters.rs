@@ -1,0 +1,169 @@
+//! `/clusters` and `/stats`: what the workers counted, added up.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use http::StatusCode;
+use serde_json::json;
+
+use super::{Answer, Query, json_answer, text};
+use crate::run::Plane;
+use crate::snapshot::{Cluster, Health, Snapshot};
+use crate::telemetry::collect::Collected;
+
+#[derive(Default)]
+struct Host {
+    health: Health,
+    weight: u32,
+    locality: String,
+    hostname: String,
+    active: u64,
+    idle: u64,
+    requests: u64,
+    failures: u64,
+    connect_failures: u64,
+}
+
+pub(super) async fn clusters(plane: &Plane, as_json: bool) -> Answer {
+    let snapshot = plane.published.load();
+    let collected = plane.collect().await;
+    let mut clusters: Vec<&Cluster> = snapshot.clusters.values().map(|cluster| &**cluster).collect();
+    clusters.sort_by(|one, other| one.name.cmp(&other.name));
+    if as_json {
+        let list: Vec<_> = clusters
+            .iter()
+            .map(|cluster| {
+                let hosts = hosts(&snapshot, cluster, &collected);
+                let hosts: Vec<_> = hosts.iter().map(|(address, host)| host_json(*address, host)).collect();
+                json!({
+                    "name": cluster.name.as_str(),
+                    "added_via_api": true,
+                    "host_statuses": hosts,
+                    "observability_name": cluster.name.as_str(),
+                })
+            })
+            .collect();
+        return json_answer(&json!({ "cluster_statuses": list }));
+    }
+    let mut out = String::new();
+    for cluster in clusters {
+        let name = &cluster.name;
+        out.push_str(&format!("{name}::observability_name::{name}\n{name}::added_via_api::true\n"));
+        for (address, host) in hosts(&snapshot, cluster, &collected) {
+            let Host { active, idle, requests, failures, connect_failures, weight, .. } = host;
+            let health = flags(host.health);
+            out.push_str(&format!(
+                "{name}::{address}::cx_active::{}\n{name}::{address}::cx_connect_fail::{connect_failures}\n\
+                 {name}::{address}::rq_active::{active}\n{name}::{address}::rq_error::{failures}\n\
+                 {name}::{address}::rq_total::{requests}\n{name}::{address}::hostname::{}\n\
+                 {name}::{address}::health_flags::{health}\n{name}::{address}::weight::{weight}\n\
+                 {name}::{address}::region::{}\n",
+                active + idle,
+                host.hostname,
+                host.locality,
+            ));
+        }
+    }
+    text(StatusCode::OK, out)
+}
+
+fn hosts(snapshot: &Snapshot, cluster: &Cluster, collected: &[Collected]) -> BTreeMap<SocketAddr, Host> {
+    let mut hosts = BTreeMap::new();
+    if let Some(set) = snapshot.endpoints(cluster) {
+        for endpoint in &set.endpoints {
+            let locality = set.localities.get(endpoint.locality as usize);
+            let host = Host {
+                health: endpoint.health,
+                weight: endpoint.weight,
+                locality: locality.map(|locality| locality.region.to_string()).unwrap_or_default(),
+                hostname: endpoint.hostname.as_deref().unwrap_or_default().to_owned(),
+                ..Host::default()
+            };
+            hosts.insert(endpoint.address, host);
+        }
+    }
+    let name = cluster.name.as_str();
+    for counts in collected.iter().flat_map(|worker| &worker.clusters).filter(|counts| counts.name == name) {
+        for member in &counts.members {
+            let host = hosts.entry(member.address).or_default();
+            host.active += member.active;
+            host.idle += member.idle;
+            host.requests += member.requests;
+            host.failures += member.failures;
+            host.connect_failures += member.connect_failures;
+        }
+    }
+    hosts
+}
+
+/// Envoy's flags of a host's health.
+fn flags(health: Health) -> &'static str {
+    match health {
+        Health::Healthy => "healthy",
+        Health::Degraded => "/degraded_eds_health",
+        Health::Unhealthy => "/failed_eds_health",
+        Health::Draining => "/eds_status_draining",
+    }
+}
+
+fn host_json(address: SocketAddr, host: &Host) -> serde_json::Value {
+    let health = match host.health {
+        Health::Healthy => "HEALTHY",
+        Health::Degraded => "DEGRADED",
+        Health::Unhealthy => "UNHEALTHY",
+        Health::Draining => "DRAINING",
+    };
+    let counter = |name: &str, value: u64| json!({ "name": name, "value": value.to_string() });
+    let gauge = |name: &str, value: u64| json!({ "name": name, "value": value.to_string(), "type": "GAUGE" });
+    json!({
+        "address": { "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } },
+        "stats": [
+            counter("cx_connect_fail", host.connect_failures),
+            gauge("cx_active", host.active + host.idle),
+            gauge("rq_active", host.active),
+            counter("rq_error", host.failures),
+            counter("rq_total", host.requests),
+        ],
+        "health_status": { "eds_health_status": health },
+        "weight": host.weight,
+        "hostname": host.hostname,
+        "locality": { "region": host.locality },
+    })
+}
+
+pub(super) async fn stats(plane: &Plane, query: &Query, as_json: bool) -> Answer {
+    let mut stats: BTreeMap<String, u64> = BTreeMap::new();
+    let mut add = |name: String, value: u64| *stats.entry(name).or_default() += value;
+    for worker in plane.collect().await {
+        for cluster in &worker.clusters {
+            let name = &cluster.name;
+            for (counter, value) in &cluster.counters {
+                add(format!("cluster.{name}.{counter}"), *value);
+            }
+            add(format!("cluster.{name}.upstream_rq_active"), cluster.active);
+            add(format!("cluster.{name}.upstream_cx_active"), cluster.connections);
+        }
+        add("http.downstream_cx_active".to_owned(), worker.connections);
+        add("http.downstream_cx_total".to_owned(), worker.connections_total);
+        add("http.downstream_cx_protocol_error".to_owned(), worker.protocol_errors);
+        add("listener.downstream_cx_accept_error".to_owned(), worker.accept_errors);
+        for series in &worker.http {
+            add("http.downstream_rq_total".to_owned(), series.requests);
+            add(format!("http.downstream_rq_{}xx", series.outcome.code / 100), series.requests);
+        }
+    }
+    add("server.uptime".to_owned(), plane.started.elapsed().as_secs());
+    add("server.live".to_owned(), u64::from(plane.readiness.waiting_for().is_empty()));
+    add("control_plane.connected_state".to_owned(), u64::from(plane.xds.borrow().connected));
+    let filter = query.get("filter").and_then(|filter| regex_automata::meta::Regex::new(filter).ok());
+    let used = query.get("usedonly").is_some();
+    stats.retain(|name, value| {
+        (!used || *value > 0) && filter.as_ref().is_none_or(|filter| filter.is_match(name.as_str()))
+    });
+    if as_json {
+        let list: Vec<_> =
+            stats.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+        return json_answer(&json!({ "stats": list }));
+    }
+    text(StatusCode::OK, stats.iter().map(|(name, value)| format!("{name}: {value}\n")).collect())
+}
