@@ -14,6 +14,8 @@ pub mod code {
     pub const LEFT_OUT: &str = "HDL0304";
     /// A proxy refused what was compiled from it.
     pub const REFUSED: &str = "HDL0305";
+    /// Something that gRPC clients without a proxy do not do.
+    pub const NOT_FOR_GRPC: &str = "HDL0306";
 }
 
 /// One thing that is worth an author's attention: it belongs into the object's status.

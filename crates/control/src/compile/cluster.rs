@@ -32,13 +32,13 @@ use envoy_types::pb::{
 use heddle_resource::istio::{
     ConnectionPoolSettings, H2UpgradePolicy, LoadBalancerSettings, SimpleLb, TrafficPolicy,
 };
-use heddle_xds::ResourceType;
+use heddle_xds::{ClientKind, ResourceType};
 
 use super::{
     build::{ads, any, duration, http1_keeping_case, uint},
     canonical::with_metadata,
     cx::Cx,
-    endpoint,
+    endpoint, grpc,
     policy::{self, Effective},
     unit::{EndpointSet, Resources, Unit, Value},
 };
@@ -104,6 +104,9 @@ fn one(
     }
     protocol(port.protocol, &effective.policy, &mut cluster);
     traffic_policy(&effective.policy, &mut cluster);
+    if cx.client() == ClientKind::Grpc && !grpc::adapt(&mut cluster) {
+        return;
+    }
     let from = effective.from.clone().unwrap_or_else(|| heddle_resource::ObjectRef {
         key: service.object.clone(),
         field: "spec.ports".into(),

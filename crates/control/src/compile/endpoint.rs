@@ -29,7 +29,11 @@ pub(super) fn compile(cx: &Cx<'_>, set: &EndpointSet) -> Value {
     // Written by hand where metadata is in it: see `canonical`.
     let mut bytes =
         ClusterLoadAssignment { cluster_name: name.clone(), ..Default::default() }.encode_to_vec();
-    for (locality, members) in localities(&cx.endpoints(&set.service), set) {
+    for (locality, mut members) in localities(&cx.endpoints(&set.service), set) {
+        if cx.client() == ClientKind::Grpc {
+            // gRPC resolves no names here, and would refuse the whole set.
+            members.retain(|(endpoint, _)| endpoint.address.parse::<std::net::IpAddr>().is_ok());
+        }
         let head = LocalityLbEndpoints {
             locality: Some(locality),
             load_balancing_weight: uint(total_weight(&members)),

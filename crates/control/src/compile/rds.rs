@@ -152,7 +152,7 @@ pub(crate) fn head(name: String) -> VirtualHost {
 
 /// The names by which a service is asked for: full, and short as the client's namespace allows; for
 /// captured requests its addresses too. In `http_proxy` with the port, and bare where that is clear.
-fn domains(cx: &Cx<'_>, service: &Service, number: u16, route: &RouteName) -> Vec<String> {
+pub(crate) fn domains(cx: &Cx<'_>, service: &Service, number: u16, route: &RouteName) -> Vec<String> {
     let mut names = vec![service.host.to_string()];
     if service.kubernetes {
         let (name, namespace) = (&service.name, &service.namespace);
