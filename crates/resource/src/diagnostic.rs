@@ -58,6 +58,11 @@ impl Diagnostic {
         Self::new(code, Severity::Warning, message)
     }
 
+    /// What to do about it, from the table of findings.
+    pub fn fix(&self) -> &'static str {
+        crate::finding::finding(self.code).map_or("", |finding| finding.fix)
+    }
+
     #[must_use]
     pub fn on(mut self, object: impl fmt::Display, field: impl Into<String>) -> Self {
         self.object = object.to_string();

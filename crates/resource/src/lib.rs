@@ -9,6 +9,8 @@ mod check;
 pub mod core;
 mod diagnostic;
 mod document;
+pub mod fields;
+pub mod finding;
 pub mod gateway;
 pub mod istio;
 pub mod kind;

@@ -42,14 +42,18 @@ impl HeaderMatch {
 }
 
 fn string_match() -> Schema {
-    let field = |name, doc| Field::new::<String>(name, doc, Effect::Acts);
-    let fields = [
-        field("exact", "Equal."),
-        field("prefix", "Begins with."),
-        field("regex", "RE2 over the whole value."),
-    ];
-    Schema::Object(fields.into())
+    static FIELDS: std::sync::LazyLock<std::sync::Arc<[Field]>> = std::sync::LazyLock::new(|| {
+        let field = |name, doc| Field::new::<String>(name, doc, Effect::Acts);
+        [
+            field("exact", "Equal."),
+            field("prefix", "Begins with."),
+            field("regex", "RE2 over the whole value."),
+        ]
+        .into()
+    });
+    Schema::Object(std::sync::Arc::clone(&FIELDS))
 }
+
 impl Described for StringMatch {
     fn schema() -> Schema {
         string_match()
