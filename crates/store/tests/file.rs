@@ -107,6 +107,14 @@ async fn one_bad_document_disturbs_no_other_and_its_last_good_version_stays() {
     fixture.write("x.yaml", &maps(&[map("two", "mended")])).await;
     assert_eq!(fixture.objects().await, "two=mended");
     assert_eq!(fixture.diagnostics(), Vec::<String>::new());
+    // In another file, before it by name: a broken repetition takes nothing over.
+    fixture.write("a.yaml", &wrong).await;
+    assert_eq!(fixture.objects().await, "two=mended");
+    assert_eq!(fixture.diagnostics().len(), 1, "{:?}", fixture.diagnostics());
+    fixture.write("x.yaml", &maps(&[map("two", "mended again")])).await;
+    assert_eq!(fixture.objects().await, "two=mended again");
+    fixture.write("a.yaml", "").await;
+    fixture.write("x.yaml", &maps(&[map("two", "mended")])).await;
     // Bad from the start: nothing to keep.
     fixture.write("y.yaml", &wrong.replace("two", "new")).await;
     assert_eq!(fixture.objects().await, "two=mended");

@@ -20,7 +20,7 @@ use super::{
     condition::{self, Verdict, Writes},
     lease,
     probe::probe,
-    spec::CheckSpec,
+    spec::{CheckSpec, LEASE_TTL},
 };
 
 /// A store that failed is asked again after this.
@@ -264,7 +264,13 @@ impl<'c> Loop<'c> {
     fn grant(&mut self, index: usize, object: Arc<Object>, ttl: Duration) {
         let Some(store) = self.stores.get(index).cloned() else { return };
         self.grants.spawn(async move {
-            let Some(leases) = store.leases() else { return };
+            let Some(leases) = store.leases() else {
+                tracing::warn!(
+                    object = %object.key(),
+                    "annotation {LEASE_TTL}: where the object is kept there are no leases; it lives until deleted there"
+                );
+                return;
+            };
             if let Err(error) = lease::ensure(leases, &object, ttl, Instant::now()).await {
                 tracing::error!(object = %object.key(), %error, "no lease granted; it stays until deleted");
             }

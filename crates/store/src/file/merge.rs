@@ -59,7 +59,9 @@ fn choose(files: &Files, ledger: &Ledger, diagnostics: &mut Vec<Diagnostic>) -> 
                     owners.insert(key, id.clone());
                 }
                 Entry::Broken(key) => {
+                    // Only what came from this very file: another file's good version is not a last one.
                     if !wanted.contains_key(key)
+                        && files.owners.get(key) == Some(id)
                         && let Some(last) = ledger.get(key)
                     {
                         wanted.insert(key.clone(), Object::clone(&last));
