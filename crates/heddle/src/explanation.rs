@@ -188,7 +188,7 @@ impl From<Step> for Looked {
 /// What the proxy would build from a view.
 fn snapshot(view: &View) -> Result<Arc<Snapshot>, String> {
     let mut builder = SnapshotBuilder::new();
-    for kind in ResourceType::ALL {
+    for kind in [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Listener, ResourceType::Route] {
         for resource in view.iter(kind) {
             builder.apply(kind, &resource.name, &resource.body).map_err(|nack| {
                 format!("the proxy would refuse {nack}; this is a fault of heddle's, please report it")
