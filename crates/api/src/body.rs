@@ -1,5 +1,7 @@
 //! Request bodies: bounded, of a known type, parsed to JSON.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
@@ -23,9 +25,16 @@ pub(crate) enum BodyType {
 /// Of whole objects.
 pub(crate) const OBJECT: &str = "application/json,application/yaml";
 
+/// A client has so long to send its body.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Reads at most `limit` bytes.
 pub(crate) async fn read(body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
-    match Limited::new(body, limit).collect().await {
+    let Ok(collected) = tokio::time::timeout(TIMEOUT, Limited::new(body, limit).collect()).await else {
+        let message = format!("the request body did not come within {TIMEOUT:?}");
+        return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "Timeout", message));
+    };
+    match collected {
         Ok(collected) => Ok(collected.to_bytes().into()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             Err(ApiError::too_large(format!("the request body is larger than {limit} bytes")))

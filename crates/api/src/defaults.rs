@@ -16,8 +16,23 @@ pub(crate) fn complete(kind: &Kind, object: &mut Value) {
     }
 }
 
-/// `stringData` is written in the clear and kept in base64.
+/// Moves a Secret's `stringData`, written in the clear, to `data`, kept in base64.
+pub(crate) fn fold_string_data(kind: &Kind, object: &mut Value) {
+    if let ("", "Secret", Some(top)) = (kind.group, kind.kind, object.as_object_mut()) {
+        fold(top);
+    }
+}
+
 fn secret(top: &mut Map<String, Value>) {
+    fold(top);
+    default(top, "type", "Opaque");
+}
+
+fn fold(top: &mut Map<String, Value>) {
+    // Anything but an object is left for admission to refuse.
+    if !top.get("stringData").is_some_and(Value::is_object) {
+        return;
+    }
     if let Some(Value::Object(clear)) = top.remove("stringData") {
         let data = top.entry("data").or_insert_with(|| json!({}));
         if data.is_null() {
@@ -33,7 +48,6 @@ fn secret(top: &mut Map<String, Value>) {
             }
         }
     }
-    default(top, "type", "Opaque");
 }
 
 fn service(top: &mut Map<String, Value>) {

@@ -10,11 +10,12 @@ use serde_json::Value;
 use crate::{
     Api,
     admission::{self, Admitted},
-    apply::{self, Application, FieldConflict, Manager, Managers},
+    apply::{self, Application, Manager, Managers},
     defaults,
-    error::{ApiError, Cause},
+    error::ApiError,
     meta,
-    query::WriteOptions,
+    propose::{self, Prepared, contested, restore_managed, set_managed, settle_namespace},
+    query::{FieldValidation, WriteOptions},
     sources::Asked,
     version,
 };
@@ -103,7 +104,7 @@ impl Api {
         self.ensure_namespace(&key, options.dry_run).await?;
         let json = Arc::make_mut(&mut object.json);
         let managers = match managers {
-            Some(managers) => managers,
+            Some(managers) => managers.present(self.shapes.of(kind), json),
             None => {
                 restore_managed(json, given)?;
                 apply::update(self.shapes.of(kind), None, json, manager, &meta::now())
@@ -126,12 +127,9 @@ impl Api {
         object: Value,
         options: &WriteOptions,
     ) -> Result<Written, ApiError> {
-        let name = meta::text(&object, "name");
-        if !name.is_empty() && name != target.name {
-            return Err(ApiError::bad_request(format!(
-                "the name of the object ({name}) does not match the name on the URL ({})",
-                target.name
-            )));
+        let given = meta::text(&object, "name");
+        if !given.is_empty() && given != target.name {
+            return Err(misnamed(given, &target.name));
         }
         let change = |_: &Value| Ok(object.clone());
         self.update(target, options, change).await
@@ -172,16 +170,20 @@ impl Api {
         settle_namespace(target, &mut config)?;
         let stated_name = meta::text(&config, "name").to_owned();
         if !stated_name.is_empty() && stated_name != target.name {
-            return Err(ApiError::bad_request(format!(
-                "the name of the object ({stated_name}) does not match the name on the URL ({})",
-                target.name
-            )));
+            return Err(misnamed(&stated_name, &target.name));
         }
         meta::of(&mut config)?.insert("name".to_owned(), target.name.as_str().into());
         if config["metadata"].get("managedFields").and_then(Value::as_array).is_some_and(|m| !m.is_empty()) {
             return Err(ApiError::bad_request("metadata.managedFields must be nil"));
         }
         version::to_storage(target.kind, target.version, &mut config)?;
+        defaults::fold_string_data(target.kind, &mut config);
+        // A field that is not in the schema could not be owned: refused, as Kubernetes does.
+        let strict = match options.validation {
+            FieldValidation::Warn => FieldValidation::Strict,
+            given => given,
+        };
+        let options = &WriteOptions { validation: strict, ..options.clone() };
         for _ in 0..ATTEMPTS {
             match self.apply_once(target, &config, &manager, options).await {
                 Err(Raced) => {}
@@ -244,14 +246,14 @@ impl Api {
         options: &WriteOptions,
     ) -> Result<Result<Written, ApiError>, Raced> {
         let kind = target.kind;
-        let prepared = prepare(target, live, proposal, options);
+        let prepared = propose::prepare(target, live, proposal, options);
         let Prepared { mut object, warnings, given, managers } = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return Ok(Err(error)),
         };
         let json = Arc::make_mut(&mut object.json);
         let managers = match managers {
-            Some(managers) => Ok(managers),
+            Some(managers) => Ok(managers.present(self.shapes.of(kind), json)),
             None => restore_managed(json, given)
                 .map(|()| apply::update(self.shapes.of(kind), Some(&live.json), json, manager, &meta::now())),
         };
@@ -299,6 +301,10 @@ impl Api {
     /// Compares uid and resourceVersion, where the writer names them.
     fn check_identity(&self, live: &Object, object: &Value) -> Result<(), ApiError> {
         let (kind, name) = (live.kind, &live.meta.name);
+        let given = meta::text(object, "name");
+        if !given.is_empty() && given != &**name {
+            return Err(misnamed(given, name));
+        }
         let uid = meta::text(object, "uid");
         if !uid.is_empty() && uid != live.meta.uid {
             let why = format!(
@@ -347,8 +353,7 @@ impl Api {
             "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } },
         });
         meta::prepare_create(kind, &mut object)?;
-        let Admitted { object, .. } =
-            admission::admit(kind, object, "", crate::query::FieldValidation::Ignore)?;
+        let Admitted { object, .. } = admission::admit(kind, object, "", FieldValidation::Ignore)?;
         match self.writable(kind, name)?.put(object, Precondition::Absent).await {
             Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
             Err(error) => Err(ApiError::of_store(error, kind, name)),
@@ -356,105 +361,11 @@ impl Api {
     }
 }
 
+fn misnamed(given: &str, name: &str) -> ApiError {
+    ApiError::bad_request(format!(
+        "the name of the object ({given}) does not match the name on the URL ({name})"
+    ))
+}
+
 /// Another writer was faster: compute the change again.
 struct Raced;
-
-struct Prepared {
-    object: Object,
-    warnings: Vec<String>,
-    given: Option<Value>,
-    managers: Option<Managers>,
-}
-
-fn prepare(
-    target: &Target,
-    live: &Object,
-    proposal: Proposal,
-    options: &WriteOptions,
-) -> Result<Prepared, ApiError> {
-    let Proposal { object: mut value, managers } = proposal;
-    if managers.is_some() {
-        version::stamp(target.kind, target.kind.version, &mut value);
-    } else {
-        version::to_storage(target.kind, target.version, &mut value)?;
-    }
-    settle_namespace(target, &mut value)?;
-    defaults::complete(target.kind, &mut value);
-    meta::prepare_update(live, &mut value, &target.subresource)?;
-    let given = value.get("metadata").and_then(|m| m.get("managedFields")).cloned();
-    let Admitted { object, warnings } =
-        admission::admit(target.kind, value, &target.namespace, options.validation)?;
-    Ok(Prepared { object, warnings, given, managers })
-}
-
-/// The namespace comes from the path; a body that says another is refused.
-fn settle_namespace(target: &Target, object: &mut Value) -> Result<(), ApiError> {
-    let metadata = meta::of(object)?;
-    let stated = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default();
-    if !stated.is_empty() && stated != target.namespace {
-        return Err(ApiError::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
-    }
-    if target.namespace.is_empty() {
-        metadata.remove("namespace");
-    } else {
-        metadata.insert("namespace".to_owned(), target.namespace.as_str().into());
-    }
-    Ok(())
-}
-
-/// What a client wrote into `managedFields` comes through admission untouched.
-fn restore_managed(json: &mut Value, given: Option<Value>) -> Result<(), ApiError> {
-    let metadata = meta::of(json)?;
-    match given {
-        Some(given) => metadata.insert("managedFields".to_owned(), given),
-        None => metadata.remove("managedFields"),
-    };
-    Ok(())
-}
-
-fn set_managed(json: &mut Value, managers: &Managers) -> Result<(), ApiError> {
-    let metadata = meta::of(json)?;
-    if managers.0.is_empty() {
-        metadata.remove("managedFields");
-    } else {
-        metadata.insert("managedFields".to_owned(), managers.encode());
-    }
-    Ok(())
-}
-
-fn contested(target: &Target, conflicts: &[FieldConflict]) -> ApiError {
-    let who = |c: &FieldConflict| {
-        let sub = if c.manager.subresource.is_empty() {
-            String::new()
-        } else {
-            format!(" with subresource {:?}", c.manager.subresource)
-        };
-        format!("{:?}{sub} using {}", c.manager.name, c.manager.api_version)
-    };
-    let causes = conflicts.iter().map(|c| Cause {
-        reason: "FieldManagerConflict",
-        field: c.field.clone(),
-        message: format!("conflict with {}", who(c)),
-    });
-    let message = match conflicts {
-        [one] => format!("Apply failed with 1 conflict: conflict with {}: {}", who(one), one.field),
-        many => {
-            let mut text = format!("Apply failed with {} conflicts:", many.len());
-            let mut last = String::new();
-            for conflict in many {
-                let by = who(conflict);
-                if by != last {
-                    text.push_str(&format!(" conflicts with {by}:"));
-                    last = by;
-                }
-                text.push_str(&format!("\n- {}", conflict.field));
-            }
-            text
-        }
-    };
-    ApiError::new(http::StatusCode::CONFLICT, "Conflict", message)
-        .about(target.kind, &target.name)
-        .because(causes.collect())
-}

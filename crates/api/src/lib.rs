@@ -25,6 +25,7 @@ mod operate;
 mod patch;
 mod path;
 mod present;
+mod propose;
 mod protobuf;
 mod query;
 mod read;

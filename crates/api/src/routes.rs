@@ -21,7 +21,7 @@ use crate::{
     present::{Presenter, list_meta},
     query::{Query, WriteOptions},
     selector::{FieldSelector, LabelSelector, Selection},
-    virtuals::{self, Virtual},
+    virtuals,
 };
 
 /// One request.
@@ -110,7 +110,7 @@ async fn dispatch(api: &Arc<Api>, call: &Call) -> Result<Response, ApiError> {
         }
         ApiPath::Resource(path) => {
             if let Some(of) = virtuals::find(&path.group, &path.version, &path.plural) {
-                return virtual_resource(api, of, &path, call).await;
+                return virtuals::answer(api, of, &path, call);
             }
             resource(api, path, call).await
         }
@@ -332,7 +332,7 @@ fn written_response(target: &Target, form: Form, query: &Query, written: &Writte
     let presenter = Presenter::new(target.kind, target.version, form, query, false);
     let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = json_response(code, &presenter.object(&written.object));
-    for warning in &written.warnings {
+    for warning in written.warnings.iter().take(MAX_WARNINGS) {
         if let Ok(value) = HeaderValue::from_str(&warning_text(warning)) {
             response.headers_mut().append(HeaderName::from_static("warning"), value);
         }
@@ -340,10 +340,13 @@ fn written_response(target: &Target, form: Form, query: &Query, written: &Writte
     response
 }
 
+/// More are not read by anybody.
+const MAX_WARNINGS: usize = 32;
+
 /// RFC 7234: code 299, no agent, a quoted text of printable ASCII.
 fn warning_text(warning: &str) -> String {
     let mut text = String::from("299 - \"");
-    for c in warning.chars().take(4096) {
+    for c in warning.chars().take(512) {
         match c {
             '"' | '\\' => text.extend(['\\', c]),
             ' '..='~' => text.push(c),
@@ -352,59 +355,6 @@ fn warning_text(warning: &str) -> String {
     }
     text.push('"');
     text
-}
-
-async fn virtual_resource(
-    api: &Arc<Api>,
-    of: Virtual,
-    path: &ResourcePath,
-    call: &Call,
-) -> Result<Response, ApiError> {
-    negotiate::json_only(&call.headers)?;
-    let method = call.method.clone();
-    let absent = || {
-        let message = format!("{} {:?} not found", path.plural, path.name);
-        ApiError::new(StatusCode::NOT_FOUND, "NotFound", message)
-    };
-    if of != Virtual::Event {
-        if method != Method::POST {
-            return Err(ApiError::method_not_allowed());
-        }
-        let body = body::whole_object(&call.headers, &call.body)?;
-        return Ok(json_response(StatusCode::CREATED, &virtuals::review(of, body)));
-    }
-    match (method, path.name.as_str()) {
-        (Method::GET, "") => {
-            let selector = call.query.get("fieldSelector").unwrap_or_default();
-            let list = api.events.list(&path.namespace, selector)?;
-            if path.watch || call.query.flag("watch") {
-                return operate::quiet_stream(api, &call.query);
-            }
-            Ok(json_response(StatusCode::OK, &list))
-        }
-        (Method::GET, name) => {
-            let event = api.events.get(&path.namespace, name).ok_or_else(absent)?;
-            Ok(json_response(StatusCode::OK, &event))
-        }
-        (Method::DELETE, name) if !name.is_empty() => {
-            let event = api.events.remove(&path.namespace, name).ok_or_else(absent)?;
-            Ok(json_response(StatusCode::OK, &event))
-        }
-        (Method::POST, "") => {
-            let event = body::whole_object(&call.headers, &call.body)?;
-            Ok(json_response(StatusCode::CREATED, &api.events.put(&path.namespace, None, event)?))
-        }
-        (Method::PUT, name) if !name.is_empty() => {
-            let event = body::whole_object(&call.headers, &call.body)?;
-            Ok(json_response(StatusCode::OK, &api.events.put(&path.namespace, Some(name), event)?))
-        }
-        (Method::PATCH, name) if !name.is_empty() => {
-            let mut event = api.events.get(&path.namespace, name).ok_or_else(absent)?;
-            json_patch::merge(&mut event, &body::parse(&call.body, BodyType::MergePatch)?);
-            Ok(json_response(StatusCode::OK, &api.events.put(&path.namespace, Some(name), event)?))
-        }
-        _ => Err(ApiError::method_not_allowed()),
-    }
 }
 
 pub(crate) fn json_response(code: StatusCode, value: &Value) -> Response {

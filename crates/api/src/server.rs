@@ -9,6 +9,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -19,8 +20,11 @@ use crate::{Api, collect, lease, routes};
 
 /// Connections at a time; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 16_384;
-/// A client has so long to send its request's head.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client has so long to send a request's head, the time between two requests included: as long as
+/// Kubernetes lets a connection idle, so that clients which keep theirs do not find them closed.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
+/// A peer that takes nothing of what is sent for so long is dropped.
+const SLOW_READER: Duration = Duration::from_secs(60);
 /// Requests under way at shutdown have so long to end.
 const DRAIN: Duration = Duration::from_secs(5);
 /// After a failure to accept (no file descriptors), so that it is not tried in a tight loop.
@@ -73,7 +77,9 @@ async fn accept(
 
 async fn connection(api: Arc<Api>, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
     let _permit = permit;
+    // Best effort: neither changes what is answered.
     let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(SLOW_READER));
     let stopped = api.stopped();
     let service = service_fn(move |request: Request<Incoming>| {
         let api = api.clone();

@@ -3,12 +3,23 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
+use axum::response::Response;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::{discovery::Listed, error::ApiError, meta, selector::FieldSelector};
+use crate::{
+    Api,
+    body::{self, BodyType},
+    discovery::Listed,
+    error::ApiError,
+    meta, negotiate, operate,
+    path::ResourcePath,
+    routes::{Call, json_response},
+    selector::FieldSelector,
+};
 
 /// A resource that no store keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +72,60 @@ pub(crate) fn listed() -> Vec<Listed> {
         review(authorization, "selfsubjectrulesreviews", "selfsubjectrulesreview", "SelfSubjectRulesReview"),
         review("authentication.k8s.io", "selfsubjectreviews", "selfsubjectreview", "SelfSubjectReview"),
     ]
+}
+
+/// Answers a call about such a resource.
+pub(crate) fn answer(
+    api: &Arc<Api>,
+    of: Virtual,
+    path: &ResourcePath,
+    call: &Call,
+) -> Result<Response, ApiError> {
+    negotiate::json_only(&call.headers)?;
+    let method = call.method.clone();
+    let absent = || {
+        let message = format!("{} {:?} not found", path.plural, path.name);
+        ApiError::new(StatusCode::NOT_FOUND, "NotFound", message)
+    };
+    if of != Virtual::Event {
+        if method != Method::POST {
+            return Err(ApiError::method_not_allowed());
+        }
+        let body = body::whole_object(&call.headers, &call.body)?;
+        return Ok(json_response(StatusCode::CREATED, &review(of, body)));
+    }
+    match (method, path.name.as_str()) {
+        (Method::GET, "") => {
+            let selector = call.query.get("fieldSelector").unwrap_or_default();
+            let list = api.events.list(&path.namespace, selector)?;
+            if path.watch || call.query.flag("watch") {
+                return operate::quiet_stream(api, &call.query);
+            }
+            Ok(json_response(StatusCode::OK, &list))
+        }
+        (Method::GET, name) => {
+            let event = api.events.get(&path.namespace, name).ok_or_else(absent)?;
+            Ok(json_response(StatusCode::OK, &event))
+        }
+        (Method::DELETE, name) if !name.is_empty() => {
+            let event = api.events.remove(&path.namespace, name).ok_or_else(absent)?;
+            Ok(json_response(StatusCode::OK, &event))
+        }
+        (Method::POST, "") => {
+            let event = body::whole_object(&call.headers, &call.body)?;
+            Ok(json_response(StatusCode::CREATED, &api.events.put(&path.namespace, None, event)?))
+        }
+        (Method::PUT, name) if !name.is_empty() => {
+            let event = body::whole_object(&call.headers, &call.body)?;
+            Ok(json_response(StatusCode::OK, &api.events.put(&path.namespace, Some(name), event)?))
+        }
+        (Method::PATCH, name) if !name.is_empty() => {
+            let mut event = api.events.get(&path.namespace, name).ok_or_else(absent)?;
+            json_patch::merge(&mut event, &body::parse(&call.body, BodyType::MergePatch)?);
+            Ok(json_response(StatusCode::OK, &api.events.put(&path.namespace, Some(name), event)?))
+        }
+        _ => Err(ApiError::method_not_allowed()),
+    }
 }
 
 /// The answer to a review: there are no users yet, whoever reaches the API may do everything.

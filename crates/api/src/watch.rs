@@ -157,7 +157,7 @@ impl Api {
         let permit = self.watchers.clone().try_acquire_owned().map_err(|_| {
             ApiError::too_many("as many watches are open as this API allows; come again later")
         })?;
-        let listing = self.list_stored(kind, None).await?;
+        let listing = self.list_stored(kind, selection.namespace.as_deref()).await?;
         let from = match query.get("resourceVersion") {
             Some(text) if text != "0" => {
                 let asked = self.parse_version(text)?.or_now(&listing.versions);

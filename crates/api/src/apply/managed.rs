@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::set::FieldSet;
+use super::{merge::every, set::FieldSet, shape::Shape};
 
 /// How a manager writes. Two ways of one program are two managers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +76,16 @@ impl Managers {
     /// What anybody owns.
     pub(crate) fn all(&self) -> FieldSet {
         self.0.values().fold(FieldSet::default(), |all, managed| all.union(&managed.fields))
+    }
+
+    /// Without fields that the object does not have: admission drops what it was told to ignore.
+    pub(crate) fn present(mut self, shape: &Shape, object: &Value) -> Self {
+        let there = every(shape, object);
+        for managed in self.0.values_mut() {
+            managed.fields = managed.fields.intersection(&there);
+        }
+        self.drop_empty();
+        self
     }
 
     pub(crate) fn drop_empty(&mut self) {

@@ -89,7 +89,7 @@ pub(crate) fn compare(shape: &Shape, old: &Value, new: &Value) -> Comparison {
 }
 
 /// Every path of a value that is new as a whole (or gone as a whole): containers too.
-fn every(shape: &Shape, value: &Value) -> FieldSet {
+pub(super) fn every(shape: &Shape, value: &Value) -> FieldSet {
     let mut set = FieldSet::leaf();
     match open(shape, value) {
         Opened::Leaf => {}

@@ -221,6 +221,15 @@ impl Served {
         Reply { code, head, body: reply[end + 4..].to_vec() }
     }
 
+    /// Asks until the answer is yes, for at most 30 seconds.
+    pub(crate) fn until(&self, answer: impl Fn(&Self) -> bool) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while !answer(self) {
+            assert!(std::time::Instant::now() < deadline, "it did not come to pass");
+            std::thread::yield_now();
+        }
+    }
+
     pub(crate) fn get(&self, path: &str) -> Reply {
         self.ask(&format!("GET {path}"), &[], "")
     }

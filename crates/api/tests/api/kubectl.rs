@@ -453,6 +453,7 @@ fn watch_and_wait() {
         let held = kubectl.run("get svc web -o yaml", "");
         assert!(String::from_utf8_lossy(&held.stdout).contains("deletionTimestamp"));
         let waiting = kubectl.start("wait svc/web --for=delete --timeout=60s");
+        served.until(|served| served.get("/metrics").text().contains("heddle_api_watches 1\n"));
         run("patch svc web --type merge -p '{\"metadata\":{\"finalizers\":null}}'", "");
         let output = waiting.wait_with_output().unwrap();
         assert!(output.status.success(), "{output:?}");

@@ -2,5 +2,6 @@
 
 mod http;
 mod kit;
+mod kube_rs;
 mod kubectl;
 mod python;
