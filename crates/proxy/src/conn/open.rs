@@ -6,13 +6,14 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
-use super::registry::Control;
+use super::registry::{Control, Wish};
 use super::sniff::{Sniff, sniff};
 use super::wire::Wire;
 use crate::decide::Downstream;
@@ -44,7 +45,7 @@ pub(crate) async fn open(
     };
     let mut wire = Wire::new(stream, worker.buffers.clone());
     let mut opening = Opening { worker: &worker, listener: &listener, peer, local, original_dst };
-    let Some((chain, dialled)) = opening.choose(&mut wire).await else { return };
+    let Some((chain, dialled)) = opening.choose(&mut wire, &control).await else { return };
     let downstream = Rc::new(Downstream {
         listener: listener.clone(),
         chain: chain.clone(),
@@ -56,7 +57,7 @@ pub(crate) async fn open(
         connection_id: worker.connections.opened(),
     });
     match &chain.filter {
-        NetworkFilter::Http(http) => match is_h2(&mut wire, http.codec).await {
+        NetworkFilter::Http(http) => match is_h2(&mut wire, http.codec, http.idle_timeout, &control).await {
             Some(true) => Box::pin(serve::h2(worker, downstream, wire, control)).await,
             Some(false) => serve::h1(worker, &downstream, wire, control).await,
             None => {}
@@ -94,7 +95,11 @@ impl Opening<'_> {
     ///
     /// Where the protocol is to be detected, the endpoint is dialled at once and the side that speaks first decides: a
     /// server that greets its clients is not kept waiting.
-    async fn choose(&mut self, wire: &mut Wire) -> Option<(Arc<FilterChain>, Option<Dialled>)> {
+    async fn choose(
+        &mut self,
+        wire: &mut Wire,
+        control: &Control,
+    ) -> Option<(Arc<FilterChain>, Option<Dialled>)> {
         let Inspect { tls, http, .. } = self.listener.inspect;
         let plain = self.chain("raw_buffer", &[]);
         if !tls && !http {
@@ -133,6 +138,10 @@ impl Opening<'_> {
                     Poll::Pending => break,
                 }
             }
+            control.register(cx.waker());
+            if control.wish() == Wish::Cut {
+                return Poll::Ready(None);
+            }
             alarm.poll(cx, deadline).map(|()| Some(Sniff::Other))
         })
         .await?;
@@ -145,12 +154,13 @@ impl Opening<'_> {
 }
 
 /// Whether HTTP/2 is spoken, once enough bytes are there to tell.
-async fn is_h2(wire: &mut Wire, codec: Codec) -> Option<bool> {
+async fn is_h2(wire: &mut Wire, codec: Codec, idle: Option<Duration>, control: &Control) -> Option<bool> {
     match codec {
         Codec::Http1 => return Some(false),
         Codec::Http2 => return Some(true),
         Codec::Auto => {}
     }
+    let (mut alarm, deadline) = (Alarm::default(), idle.map(|idle| Instant::now() + idle));
     poll_fn(|cx| {
         loop {
             let data = wire.data();
@@ -164,7 +174,14 @@ async fn is_h2(wire: &mut Wire, codec: Codec) -> Option<bool> {
             match wire.poll_fill(cx) {
                 Poll::Ready(Ok(len)) if len > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(None),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    control.register(cx.waker());
+                    // Nobody waits for an answer here.
+                    if control.wish() >= Wish::Drain {
+                        return Poll::Ready(None);
+                    }
+                    return alarm.poll(cx, deadline).map(|()| None);
+                }
             }
         }
     })

@@ -91,7 +91,10 @@ impl<'c> Exchange<'c> {
         }
         self.record.grpc = super::head::is_grpc(&self.heads.request.headers);
         forward.edit_request(self.downstream, &mut self.heads.request);
-        self.client.send_continue();
+        if self.client.expects_continue {
+            self.heads.request.headers.remove("expect");
+            self.client.send_continue();
+        }
 
         let state = self.worker.upstreams.cluster(forward.cluster);
         let mut trying = Trying::new(self.record.start);

@@ -40,7 +40,7 @@ pub(crate) struct Trying {
     pub(crate) attempts: u32,
     /// Retries that were allowed so far.
     pub(crate) retries: u32,
-    /// Endpoints that were tried and are to be avoided.
+    /// Endpoints that were tried: no retry goes there while others exist (DESIGN 7.5), whether or not the policy says so.
     pub(crate) tried: SmallVec<[SocketAddr; 4]>,
     /// The current attempt goes over a connection that was used before.
     pub(crate) reused: bool,
@@ -102,9 +102,6 @@ impl Trying {
         }
         self.retries += 1;
         count(&state.stats.upstream_rq_retry);
-        if !forward.retry.is_some_and(|policy| policy.avoid_previous_hosts) {
-            self.tried.clear();
-        }
         true
     }
 

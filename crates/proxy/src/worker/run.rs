@@ -4,17 +4,18 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::Worker;
 use crate::conn::open::open;
 use crate::conn::registry::Wish;
 use crate::snapshot::Name;
 use crate::telemetry::collect::Collected;
+use crate::upstream::count;
 
 /// What a worker can be told.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// Runs until the channel is closed.
 pub(crate) async fn run(worker: Rc<Worker>, mut messages: mpsc::UnboundedReceiver<Message>) {
-    let mut accepting: HashMap<SocketAddr, JoinHandle<()>> = HashMap::new();
+    let mut accepting: HashMap<SocketAddr, Rc<Notify>> = HashMap::new();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -59,16 +60,18 @@ pub(crate) async fn run(worker: Rc<Worker>, mut messages: mpsc::UnboundedReceive
             }
             Some(Message::Accept { listener, socket }) => match accept_from(socket) {
                 Ok((address, socket)) => {
-                    let task = tokio::task::spawn_local(accept(worker.clone(), listener, socket));
-                    if let Some(old) = accepting.insert(address, task) {
-                        old.abort();
+                    let end = Rc::new(Notify::new());
+                    let task = accept(worker.clone(), listener, socket, end.clone());
+                    tokio::task::spawn_local(task);
+                    if let Some(old) = accepting.insert(address, end) {
+                        old.notify_one();
                     }
                 }
                 Err(error) => tracing::error!(%listener, %error, "cannot accept connections"),
             },
             Some(Message::Refuse(address)) => {
-                if let Some(task) = accepting.remove(&address) {
-                    task.abort();
+                if let Some(end) = accepting.remove(&address) {
+                    end.notify_one();
                 }
             }
             Some(Message::Wish(wish, listener)) => {
@@ -95,23 +98,17 @@ fn accept_from(socket: std::net::TcpListener) -> io::Result<(SocketAddr, TcpList
     Ok((address, TcpListener::from_std(socket)?))
 }
 
-async fn accept(worker: Rc<Worker>, name: Name, socket: TcpListener) {
+/// Accepts until told to end, and then what the system has accepted already: closing the socket would reset it.
+async fn accept(worker: Rc<Worker>, name: Name, socket: TcpListener, end: Rc<Notify>) {
     loop {
-        match socket.accept().await {
-            Ok((stream, peer)) => {
-                let snapshot = worker.snapshot();
-                let Some(listener) = snapshot.listeners.get(&name).cloned() else { continue };
-                let registered = worker.connections.open(&name);
-                let worker = worker.clone();
-                tokio::task::spawn_local(async move {
-                    let control = registered.control().clone();
-                    open(worker, listener, stream, peer, control).await;
-                    drop(registered);
-                });
-            }
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = end.notified() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => serve(&worker, &name, stream, peer),
             Err(error) => {
-                let errors = &worker.metrics.accept_errors;
-                errors.set(errors.get() + 1);
+                count(&worker.metrics.accept_errors);
                 // A connection that was reset before it was accepted says nothing about the next.
                 if error.kind() != io::ErrorKind::ConnectionAborted {
                     tracing::warn!(listener = %name, %error, "cannot accept a connection");
@@ -120,6 +117,22 @@ async fn accept(worker: Rc<Worker>, name: Name, socket: TcpListener) {
             }
         }
     }
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Ok((stream, peer))) = socket.poll_accept(&mut cx) {
+        serve(&worker, &name, stream, peer);
+    }
+}
+
+fn serve(worker: &Rc<Worker>, name: &Name, stream: TcpStream, peer: SocketAddr) {
+    let snapshot = worker.snapshot();
+    let Some(listener) = snapshot.listeners.get(name).cloned() else { return };
+    let registered = worker.connections.open(name);
+    let worker = worker.clone();
+    tokio::task::spawn_local(async move {
+        let control = registered.control().clone();
+        open(worker, listener, stream, peer, control).await;
+        drop(registered);
+    });
 }
 
 impl Worker {

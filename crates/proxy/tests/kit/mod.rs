@@ -275,3 +275,17 @@ pub fn http(at: SocketAddr, routes: Vec<route::Route>, clusters: &[cluster::Clus
     all.extend(clusters.iter().map(encoded_cluster));
     all
 }
+
+impl Mesh {
+    /// The raw answer of the admin server.
+    pub async fn admin(&self, method: &str, path: &str) -> Vec<u8> {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let at = self.proxy.bound().admin.unwrap();
+        let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        answer
+    }
+}

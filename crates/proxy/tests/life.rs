@@ -1,0 +1,185 @@
+//! What must not disturb anybody: changes of configuration, endpoints that go, draining, a control plane that dies.
+
+mod kit;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use heddle_proxy::{Proxy, ProxyConfig};
+use kit::backend::{Backend, Client, Reply};
+use kit::{Mesh, action, http, retries, static_cluster, to_cluster};
+use tokio::net::TcpStream;
+
+/// Clients that send GETs until told to stop; every answer must be 200. They come again when they are asked to go.
+struct Load {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+    clients: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(at: std::net::SocketAddr, clients: usize) -> Self {
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let clients: Vec<_> = (0..clients)
+            .map(|_| {
+                let (stop, done) = (stop.clone(), done.clone());
+                tokio::spawn(async move {
+                    let mut client = None;
+                    while !stop.load(Ordering::Relaxed) {
+                        let mut open = match client.take() {
+                            Some(open) => open,
+                            None => Client::new(TcpStream::connect(at).await.unwrap()),
+                        };
+                        let (head, _) = open.get("/").await;
+                        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+                        done.fetch_add(1, Ordering::Relaxed);
+                        if !head.contains("connection: close") {
+                            client = Some(open);
+                        }
+                    }
+                })
+            })
+            .collect();
+        Self { stop, done, clients }
+    }
+
+    /// Waits until so many more requests were answered.
+    async fn more(&self, count: u64) {
+        let until = self.done.load(Ordering::Relaxed) + count;
+        while self.done.load(Ordering::Relaxed) < until {
+            assert!(self.clients.iter().all(|client| !client.is_finished()), "a client failed");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            client.await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_under_load_fail_no_get() {
+    let (one, two) = (Backend::named("one").await, Backend::named("two").await);
+    let both = [one.address, two.address];
+    let with = |to: &'static [usize]| {
+        let to: Vec<_> = to.iter().map(|index| both[*index]).collect();
+        move |at| http(at, vec![to_cluster("/", "up")], &[static_cluster("up", &to)])
+    };
+    let mesh = Mesh::start(2, with(&[0, 1])).await;
+    let load = Load::start(mesh.address, 16);
+    load.more(200).await;
+    for _ in 0..20 {
+        mesh.publish(with(&[0])(mesh.address));
+        load.more(20).await;
+        mesh.publish(with(&[0, 1])(mesh.address));
+        load.more(20).await;
+        mesh.publish(with(&[1])(mesh.address));
+        load.more(20).await;
+    }
+    load.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_that_die_fail_no_get() {
+    let alive = Backend::named("alive").await;
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let rude = Backend::start(|_, _, _| Reply::Close).await;
+    let up = static_cluster("up", &[alive.address, dead, rude.address]);
+    let route = action(to_cluster("/", "up"), |action| {
+        action.retry_policy = retries("connect-failure,refused-stream,reset-before-request", 5);
+    });
+    let mesh = Mesh::start(1, |at| http(at, vec![route.clone()], &[up.clone()])).await;
+    let load = Load::start(mesh.address, 4);
+    load.more(300).await;
+    load.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn draining_fails_no_get_and_ends_early() {
+    let one = Backend::named("one").await;
+    let up = static_cluster("up", &[one.address]);
+    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], &[up.clone()])).await;
+    let idle = mesh.connect().await;
+    let load = Load::start(mesh.address, 16);
+    load.more(200).await;
+    let drain = async {
+        mesh.proxy.drain(Duration::from_secs(30)).await;
+    };
+    let stop = async {
+        load.more(200).await;
+        load.end().await;
+    };
+    let start = std::time::Instant::now();
+    tokio::join!(drain, stop);
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    drop(idle);
+}
+
+#[tokio::test]
+async fn starts_from_disk_without_a_control_plane() {
+    let one = Backend::named("one").await;
+    let up = static_cluster("up", &[one.address]);
+    let dir = std::env::temp_dir().join(format!("heddle-life-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = {
+        let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], &[up.clone()])).await;
+        assert_eq!(Client::new(mesh.connect().await).get("/").await.1, "one");
+        mesh.admin("GET", "/config_dump?format=snapshot").await
+    };
+    let body = file.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    std::fs::write(dir.join("proxy-config.bin"), &file[body..]).unwrap();
+    let config = ProxyConfig {
+        xds: "http://127.0.0.1:1".to_owned(),
+        workers: Some(1),
+        data_dir: Some(dir.clone()),
+        ..ProxyConfig::default()
+    };
+    let proxy = Proxy::start(config).await.unwrap();
+    while !proxy.waiting_for().is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let at = proxy.snapshot().listeners.values().next().unwrap().addresses[0];
+    assert_eq!(Client::new(TcpStream::connect(at).await.unwrap()).get("/").await.1, "one");
+    proxy.stop().await;
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[tokio::test]
+async fn admin_answers_what_tools_ask() {
+    let one = Backend::named("one").await;
+    let up = static_cluster("outbound|80||one.default.svc.cluster.local", &[one.address]);
+    let name = up.name.clone();
+    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", &name)], &[up.clone()])).await;
+    for _ in 0..3 {
+        assert_eq!(Client::new(mesh.connect().await).get("/").await.1, "one");
+    }
+    let ask = async |path: &str| String::from_utf8_lossy(&mesh.admin("GET", path).await).into_owned();
+    assert!(ask("/ready").await.contains("LIVE"));
+    let metrics = ask("/stats/prometheus").await;
+    let line = metrics.lines().find(|line| line.starts_with("istio_requests_total{")).unwrap();
+    assert!(line.ends_with(" 3"), "{line}");
+    for label in [
+        "reporter=\"source\"",
+        "destination_service=\"one.default.svc.cluster.local\"",
+        "destination_service_name=\"one\"",
+        "destination_service_namespace=\"default\"",
+        "response_code=\"200\"",
+        "response_flags=\"-\"",
+        "request_protocol=\"http\"",
+    ] {
+        assert!(line.contains(label), "{label} in {line}");
+    }
+    assert!(ask("/clusters").await.contains(&format!("{name}::{}::rq_total::3", one.address)));
+    assert!(ask("/clusters?format=json").await.contains("\"rq_total\""));
+    assert!(ask("/listeners").await.contains(&format!("test::{}", mesh.address)));
+    assert!(ask("/config_dump").await.contains("dynamic_active_clusters"));
+    assert!(ask("/server_info").await.contains("LIVE"));
+    assert!(ask("/stats?usedonly&filter=upstream_rq_total").await.contains(": 3\n"));
+    assert!(ask("/quitquitquit").await.starts_with("HTTP/1.1 405"));
+    assert!(String::from_utf8_lossy(&mesh.admin("POST", "/healthcheck/fail").await).contains("OK"));
+    assert!(ask("/ready").await.starts_with("HTTP/1.1 503"));
+}
