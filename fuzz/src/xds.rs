@@ -58,6 +58,7 @@ fn exercise(snapshot: &Snapshot, data: &[u8]) {
             peer,
             local,
             original_dst: None,
+            machine: None,
             scheme: Scheme::Http,
             server_name: None,
             connection_id: 1,

@@ -93,6 +93,7 @@ impl Question {
             peer: source,
             local: destination,
             original_dst: None,
+            machine: None,
             scheme: Scheme::Http,
             server_name: None,
             connection_id: 1,

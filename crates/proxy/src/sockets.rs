@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use heddle_runtime::Workers;
@@ -49,6 +49,16 @@ pub(crate) fn bind(address: SocketAddr, count: usize, options: Options) -> io::R
 /// The address of the first of some sockets.
 pub(crate) fn address_of(sockets: &[Socket]) -> Option<SocketAddr> {
     sockets.first()?.local_addr().ok()?.as_socket()
+}
+
+/// The address that this machine has in the network it would reach others by. Nothing is sent: connecting a datagram
+/// socket only chooses the way.
+pub(crate) fn machine_address() -> Option<IpAddr> {
+    let documentation = SocketAddr::from(([192, 0, 2, 1], 9));
+    let socket = std::net::UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0))).ok()?;
+    socket.connect(documentation).ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
 }
 
 /// Socket options that a listener asks for.

@@ -52,6 +52,7 @@ pub(crate) async fn open(
         peer,
         local,
         original_dst,
+        machine: worker.machine,
         scheme: Scheme::Http,
         server_name: None,
         connection_id: worker.connections.opened(),

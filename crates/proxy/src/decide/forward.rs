@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::domains::port_start;
 use super::edit::{self, Names};
 use super::format::Context;
+use super::prepare::append_list;
 use super::{Downstream, Forward, Matched, MirrorTo, rewrite, timeout};
 use crate::http::head::{RequestHead, ResponseHead};
 use crate::snapshot::{HostRewrite, PathRewrite, RetryOn, RetryPolicy, RouteAction};
@@ -190,7 +191,13 @@ impl Forward<'_> {
 
 impl MirrorTo<'_> {
     /// Changes a copy of the request (after [`Forward::edit_request`]) for this mirror: the host gets the suffix `-shadow`.
-    pub fn edit(&self, head: &mut RequestHead) {
+    /// It comes from this proxy, which `x-envoy-internal` and `x-forwarded-for` say, as Envoy's does.
+    pub fn edit(&self, downstream: &Downstream, head: &mut RequestHead) {
+        head.forget_host_spelling();
+        head.headers.set("x-envoy-internal", b"true");
+        if let Some(machine) = downstream.machine {
+            append_list(&mut head.headers, "x-forwarded-for", machine.to_string().as_bytes());
+        }
         if let Some(host) = &self.mirror.host {
             head.set_authority(host.as_bytes());
         }

@@ -57,6 +57,8 @@ pub struct Downstream {
     pub local: SocketAddr,
     /// Where it was going before it was redirected.
     pub original_dst: Option<SocketAddr>,
+    /// This machine's address: what stands for a loopback peer in `x-forwarded-for`, and for us in copies of requests.
+    pub machine: Option<IpAddr>,
     /// `http` in the clear, `https` over TLS.
     pub scheme: Scheme,
     /// SNI.

@@ -2,11 +2,16 @@
 
 #![expect(clippy::result_large_err, reason = "an answer is built once per request and lives on the stack")]
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use super::matching::{is_grpc, roll};
 use super::path::{self, Slashes};
 use super::{Downstream, Respond, domains, requested_upgrade, rewrite};
-use crate::http::head::{Method, RequestHead, ResponseHead, Scheme};
+use crate::http::head::{Headers, Method, RequestHead, ResponseHead, Scheme};
 use crate::snapshot::{HttpConnectionManager, ServerHeader, StripPort, Underscores};
+
+/// The addresses that Envoy takes for loopback.
+const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// Headers that a client outside of the mesh may not set.
 const EDGE_HEADERS: [&str; 5] = [
@@ -218,8 +223,10 @@ fn nominated(head: &mut RequestHead) {
 fn forwarded(http: &HttpConnectionManager, downstream: &Downstream, head: &mut RequestHead) {
     if http.use_remote_address {
         if !http.skip_xff_append {
-            let peer = downstream.peer_ip().to_string();
-            append_list(&mut head.headers, "x-forwarded-for", peer.as_bytes());
+            // A loopback address says nothing to others, so Envoy puts its own in its place.
+            let peer = downstream.peer_ip();
+            let own = downstream.machine.filter(|_| LOOPBACK.contains(&peer));
+            append_list(&mut head.headers, "x-forwarded-for", own.unwrap_or(peer).to_string().as_bytes());
         }
         if http.xff_num_trusted_hops == 0 || !head.headers.contains("x-forwarded-proto") {
             head.headers.set("x-forwarded-proto", downstream.scheme.as_str().as_bytes());
@@ -240,7 +247,7 @@ fn forwarded(http: &HttpConnectionManager, downstream: &Downstream, head: &mut R
     };
 }
 
-fn append_list(headers: &mut crate::http::head::Headers, name: &str, value: &[u8]) {
+pub(super) fn append_list(headers: &mut Headers, name: &str, value: &[u8]) {
     let mut all = Vec::new();
     for existing in headers.get_all(name) {
         all.extend_from_slice(existing);
@@ -250,7 +257,7 @@ fn append_list(headers: &mut crate::http::head::Headers, name: &str, value: &[u8
     headers.set(name, &all);
 }
 
-fn append_via(headers: &mut crate::http::head::Headers, via: &str) {
+fn append_via(headers: &mut Headers, via: &str) {
     let mut all = headers.get("via").map(|value| [value, b", "].concat()).unwrap_or_default();
     all.extend_from_slice(via.as_bytes());
     headers.set("via", &all);

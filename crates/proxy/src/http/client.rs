@@ -90,6 +90,13 @@ impl Client {
                 } else if self.version == Version::Http10 {
                     head.headers.set("connection", b"keep-alive");
                 }
+                if self.method == Method::Head
+                    && !matches!(head.status, 204 | 304 | 100..200)
+                    && !head.headers.contains("content-length")
+                {
+                    // The body that a GET would get has no known length, says Envoy too.
+                    head.headers.set("transfer-encoding", b"chunked");
+                }
                 encode::response(stream.wire.output(), head, framing, !bodiless, self.case);
                 stream.begin(framing, self.case);
                 Ok(())

@@ -343,7 +343,7 @@ impl<'c> Exchange<'c> {
     async fn fail(&mut self, forward: &Forward<'_>, failure: &Failure, trying: &Trying) -> Ended {
         self.record.attempts = trying.attempts;
         let complete = self.client.stream.recv_done();
-        let (status, text) = (failure.status(complete), failure.body());
+        let (status, text) = (failure.status(complete), failure.body(trying.retries > 0));
         let (request, response) = (&self.heads.request, &mut self.heads.response);
         response.clear();
         let body = decide::local_reply(LocalReply::new(status, text.as_bytes()), request, response);
@@ -363,6 +363,10 @@ impl<'c> Exchange<'c> {
 
     async fn send_answer(&mut self, body: &[u8]) -> Ended {
         answer::describe(&mut self.heads.response, body);
+        if !self.client.stream.recv_done() {
+            // Nobody reads the rest of the request, so nothing can follow it on this connection.
+            self.client.keep_alive = false;
+        }
         self.finish_head(false);
         self.record.code = self.heads.response.status;
         let length = body.len() as u64;

@@ -244,6 +244,7 @@ pub struct RequestHead {
     pub headers: Headers,
     method_other: Span,
     authority: Span,
+    host_name: Span,
     path: Span,
     protocol: Span,
 }
@@ -284,6 +285,14 @@ impl RequestHead {
     /// `Host` or `:authority`, with its port if it has one; empty when there is none.
     pub fn authority(&self) -> &[u8] {
         self.authority.of(&self.headers.buf)
+    }
+
+    /// How the name `Host` was spelled; `host` where there was none (HTTP/2).
+    pub fn host_spelled(&self) -> &[u8] {
+        match self.host_name.of(&self.headers.buf) {
+            [] => b"host",
+            spelled => spelled,
+        }
     }
 
     /// Replaces the authority.
@@ -335,6 +344,7 @@ impl RequestHead {
         self.scheme = Scheme::Http;
         self.method_other = Span::default();
         self.authority = Span::default();
+        self.host_name = Span::default();
         self.path = Span::default();
         self.protocol = Span::default();
     }
@@ -345,6 +355,15 @@ impl RequestHead {
 
     pub(crate) fn set_authority_span(&mut self, span: Span) {
         self.authority = span;
+    }
+
+    /// The name of the host is written `host`, as in requests that are made here.
+    pub(crate) fn forget_host_spelling(&mut self) {
+        self.host_name = Span::default();
+    }
+
+    pub(crate) fn set_host_spelling(&mut self, name: Span) {
+        self.host_name = name;
     }
 
     pub(crate) fn set_method_span(&mut self, method: Method, span: Span) {

@@ -35,7 +35,7 @@ pub(crate) fn send(
             continue;
         }
         let mut head = head.clone();
-        mirror.edit(&mut head);
+        mirror.edit(downstream, &mut head);
         let (worker, body) = (worker.clone(), body.to_vec());
         let cluster = mirror.cluster.name.clone();
         let original_dst = downstream.original_dst;

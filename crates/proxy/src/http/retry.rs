@@ -54,30 +54,21 @@ impl Failure {
     }
 
     /// Envoy's body of the answer.
-    pub(crate) fn body(&self) -> String {
-        const RESET: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
-        match self {
-            Self::NoHost => "no healthy upstream".to_owned(),
-            Self::Connect(ConnectError::Overflow) => format!("{RESET}overflow"),
-            Self::Connect(ConnectError::Timeout) => format!("{RESET}connection timeout"),
-            Self::Connect(ConnectError::Io(error)) => {
-                let code = error.raw_os_error().unwrap_or_default();
-                format!(
-                    "{RESET}remote connection failure, transport failure reason: delayed connect error: {}",
-                    std::io::Error::from_raw_os_error(code)
-                        .to_string()
-                        .split(" (os error")
-                        .next()
-                        .unwrap_or_default()
-                )
-            }
-            Self::Connect(ConnectError::Handshake(_)) => format!("{RESET}connection termination"),
-            Self::Reset(Broken::Malformed(_)) => format!("{RESET}protocol error"),
-            Self::Reset(Broken::Reset(_)) => format!("{RESET}remote reset"),
-            Self::Reset(_) => format!("{RESET}connection termination"),
-            Self::PerTryTimeout | Self::Timeout => "upstream request timeout".to_owned(),
-            Self::Idle => "stream timeout".to_owned(),
-        }
+    pub(crate) fn body(&self, retried: bool) -> String {
+        let reason = match self {
+            Self::NoHost => return "no healthy upstream".to_owned(),
+            Self::PerTryTimeout | Self::Timeout => return "upstream request timeout".to_owned(),
+            Self::Idle => return "stream timeout".to_owned(),
+            Self::Connect(ConnectError::Overflow) => "overflow",
+            Self::Connect(ConnectError::Timeout) => "connection timeout",
+            Self::Connect(ConnectError::Io(_)) => "remote connection failure",
+            Self::Connect(ConnectError::Handshake(_)) => "connection termination",
+            Self::Reset(Broken::Malformed(_)) => "protocol error",
+            Self::Reset(Broken::Reset(_)) => "remote reset",
+            Self::Reset(_) => "connection termination",
+        };
+        let again = if retried { "retried and the latest reset" } else { "reset" };
+        format!("upstream connect error or disconnect/reset before headers. {again} reason: {reason}")
     }
 
     /// The endpoint cannot have begun to act on the request.
@@ -136,7 +127,9 @@ pub(crate) fn response_retried(forward: &Forward<'_>, head: &ResponseHead) -> bo
         || (on.any(RetryOn::RETRIABLE_4XX) && status == 409)
         || (on.any(RetryOn::RATE_LIMITED) && head.headers.contains("x-envoy-ratelimited"))
         || (on.any(RetryOn::STATUS_CODES)
-            && forward.retry.is_some_and(|policy| policy.status_codes.contains(&status)))
+            && (forward.extra_status_codes.contains(&status)
+                || forward.retry.is_some_and(|policy| policy.status_codes.contains(&status))))
+        || (on.any(RetryOn::HEADERS) && forward.retry.is_some_and(|policy| policy.headers_hit(head)))
         || match grpc {
             Some(1) => on.any(RetryOn::GRPC_CANCELLED),
             Some(4) => on.any(RetryOn::GRPC_DEADLINE),

@@ -12,6 +12,7 @@ use crate::decide::index::RouteIndex;
 use crate::decide::matching::{
     Fraction, HeaderMatcher, PathMatcher, QueryMatcher, RegexRewrite, StringMatcher,
 };
+use crate::http::head::ResponseHead;
 
 /// A compiled route configuration.
 #[derive(Debug)]
@@ -323,6 +324,13 @@ pub struct RetryPolicy {
     pub host_attempts: u32,
     /// `rate_limited_retry_back_off`.
     pub rate_limited: Option<RateLimitedBackOff>,
+}
+
+impl RetryPolicy {
+    /// A header of the response is one of `retriable_headers`.
+    pub fn headers_hit(&self, head: &ResponseHead) -> bool {
+        self.headers.iter().any(|header| header.is_match_values(head.headers.get_all(&header.name)))
+    }
 }
 
 /// `rate_limited_retry_back_off`.

@@ -61,6 +61,8 @@ pub(crate) struct Worker {
     pub(crate) upstreams: Upstreams,
     pub(crate) metrics: Metrics,
     pub(crate) date: DateCache,
+    /// This machine's address, if it has one besides loopback.
+    pub(crate) machine: Option<IpAddr>,
     published: Arc<Published>,
     snapshot: RefCell<Rc<Arc<Snapshot>>>,
     seen: Cell<u64>,
@@ -83,6 +85,7 @@ impl Worker {
             upstreams: Upstreams::default(),
             metrics: Metrics::default(),
             date: DateCache::default(),
+            machine: crate::sockets::machine_address(),
             seen: Cell::new(snapshot.generation),
             snapshot: RefCell::new(Rc::new(snapshot)),
             published,

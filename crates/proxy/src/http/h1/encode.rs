@@ -24,14 +24,14 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &RequestHead, framing: Framing, c
     } else {
         out.extend_from_slice(head.path());
     }
-    out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    out.extend_from_slice(if case == Case::Kept { head.host_spelled() } else { b"host" });
+    out.extend_from_slice(b": ");
     out.extend_from_slice(head.authority());
     out.extend_from_slice(b"\r\n");
     fields(out, &head.headers, case);
-    let needs_length = !matches!(
-        head.method,
-        Method::Get | Method::Head | Method::Delete | Method::Connect | Method::Options | Method::Trace
-    );
+    let needs_length =
+        !matches!(head.method, Method::Get | Method::Head | Method::Delete | Method::Connect | Method::Trace);
     finish(out, &head.headers, framing, needs_length);
 }
 

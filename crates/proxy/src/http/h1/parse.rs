@@ -106,6 +106,7 @@ pub(crate) fn request(
     let scan = load_fields(raw, request.headers, &mut head.headers)?;
     if let Some(host) = scan.host {
         head.set_authority_span(host);
+        head.set_host_spelling(scan.host_name);
         if !valid_authority(head.authority()) {
             return Err(Malformed::BadHost);
         }
@@ -223,6 +224,7 @@ fn span(raw: &[u8], part: &[u8]) -> Span {
 #[derive(Default)]
 struct Scan {
     host: Option<Span>,
+    host_name: Span,
     length: Option<u64>,
     chunked: bool,
     close: bool,
@@ -256,6 +258,7 @@ fn load_fields(
                 if scan.host.replace(value_span).is_some() {
                     return Err(Malformed::ManyHosts);
                 }
+                scan.host_name = span(raw, name);
                 continue;
             }
             6 if name.eq_ignore_ascii_case(b"expect") => {
