@@ -52,7 +52,7 @@ pub(crate) fn node(role: &str, namespace: &str, client: ClientKind, metadata: se
 }
 
 pub(crate) fn scope(world: &World, node: &NodeInfo) -> Scope {
-    crate::push::scope_of(world, node).expect("a scope")
+    world.scope(node).expect("a scope")
 }
 
 /// What an explicit sidecar of ours in a namespace gets.

@@ -75,8 +75,10 @@ pub struct Scope {
     pub role: Role,
     pub client: ClientKind,
     pub namespace: Arc<str>,
-    /// Only the labels that some selector of the world reads.
+    /// Only the labels that the selector of some rule reads.
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// Further labels that the selector of some service reads: they decide about inbound traffic alone.
+    pub own_labels: BTreeMap<Arc<str>, Arc<str>>,
     pub outbound: Vec<Outbound>,
     pub inbound: Vec<Inbound>,
     pub gateway: Option<GatewayRef>,
@@ -103,8 +105,21 @@ pub(crate) enum Attribute {
 }
 
 impl Scope {
-    /// The scope of a node, by its id and metadata. `reads` says which label keys matter.
+    /// The scope of a node by its id and metadata alone; `reads` says which label keys matter.
+    /// [`World::scope`](crate::World::scope) also knows the workload.
+    ///
+    /// # Errors
+    /// When metadata cannot be understood: what, and what is expected.
     pub fn of(node: &NodeInfo, reads: impl Fn(&str) -> bool) -> Result<Self, String> {
+        Self::reading(node, reads, |_| false)
+    }
+
+    /// The same with the labels that only services read kept apart.
+    pub(crate) fn reading(
+        node: &NodeInfo,
+        rule_reads: impl Fn(&str) -> bool,
+        service_reads: impl Fn(&str) -> bool,
+    ) -> Result<Self, String> {
         let identity = Identity::parse(&node.id);
         let text = |key: &str| node.metadata.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         let role = match (identity.role, text("ROLE")) {
@@ -121,12 +136,13 @@ impl Scope {
                 return Err(format!("INTERCEPTION_MODE {other:?} is none of REDIRECT, TPROXY, NONE"));
             }
         };
-        let labels = labels(node.metadata.get("LABELS"), reads);
+        let told = node.metadata.get("LABELS");
         Ok(Self {
             role,
             client: node.kind,
             namespace: namespace.into(),
-            labels,
+            labels: labels(told, &rule_reads),
+            own_labels: labels(told, |key| service_reads(key) && !rule_reads(key)),
             outbound: entries(node.metadata.get("OUTBOUND"), parse_outbound)?,
             inbound: entries(node.metadata.get("INBOUND"), parse_inbound)?,
             gateway: text("GATEWAY").map(|text| parse_gateway(text, namespace)).transpose()?,
@@ -162,6 +178,7 @@ impl Scope {
                         .filter_map(|pair| pair.split_once('='))
                         .map(|(key, value)| (key.into(), value.into()))
                         .collect(),
+                    own_labels: BTreeMap::new(),
                     outbound,
                     inbound: Vec::new(),
                     gateway: None,
@@ -180,7 +197,7 @@ impl Scope {
     pub(crate) fn attribute(&self, attribute: &Attribute) -> Option<Arc<str>> {
         Some(match attribute {
             Attribute::Namespace => self.namespace.clone(),
-            Attribute::Label(key) => self.labels.get(key)?.clone(),
+            Attribute::Label(key) => self.label(key)?.clone(),
             Attribute::Suffix => self.suffix.clone()?,
             Attribute::Role => debug(&self.role),
             Attribute::Client => debug(&self.client),
@@ -189,6 +206,24 @@ impl Scope {
             Attribute::Gateway => debug(&self.gateway),
             Attribute::Bind => debug(&self.bind),
             Attribute::Interception => debug(&self.interception),
+        })
+    }
+
+    pub(crate) fn label(&self, key: &str) -> Option<&Arc<str>> {
+        self.labels.get(key).or_else(|| self.own_labels.get(key))
+    }
+
+    /// The part that nodes share which differ only in what is theirs alone: their addresses, and what
+    /// they serve. `None` where there is nothing of the kind.
+    pub(crate) fn shared(&self) -> Option<Scope> {
+        let sidecar = self.role != Role::Router && self.client != ClientKind::Grpc;
+        sidecar.then(|| Scope {
+            outbound: Vec::new(),
+            inbound: Vec::new(),
+            own_labels: BTreeMap::new(),
+            gateway: None,
+            bind: None,
+            ..self.clone()
         })
     }
 

@@ -106,7 +106,7 @@ impl<'a> Cx<'a> {
     }
 
     pub(crate) fn label(&self, key: &str) -> Option<&'a str> {
-        self.attribute(Attribute::Label(key.into())).labels.get(key).map(|value| &**value)
+        self.attribute(Attribute::Label(key.into())).label(key).map(|value| &**value)
     }
 
     /// Whether the scope's workload has all of these labels.

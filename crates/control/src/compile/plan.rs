@@ -9,34 +9,38 @@ use super::{
 };
 use crate::scope::{Interception, Role};
 
+/// What scopes share, or a whole scope where nothing is shared.
 pub(super) fn compile(cx: &Cx<'_>) -> Value {
-    let mut units = match (cx.client(), cx.role()) {
+    units(match (cx.client(), cx.role()) {
         (ClientKind::Grpc, _) => grpc::plan(cx),
         (_, Role::Router) => gateway(cx),
         (_, Role::Sidecar | Role::Node) => sidecar(cx),
-    };
+    })
+}
+
+fn units(mut units: Vec<Unit>) -> Value {
     units.sort();
     units.dedup();
     Value::Units(units.into())
 }
 
 fn sidecar(cx: &Cx<'_>) -> Vec<Unit> {
-    let mut units = vec![Unit::FixedClusters];
-    let without_capture = cx.interception() == Interception::None;
-    // A proxy that takes no outbound connections needs none of what they would need.
-    if !(without_capture && cx.scope_outbound().outbound.is_empty() && !cx.scope_inbound().is_empty()) {
-        units.push(Unit::OutboundListener);
-        units.push(Unit::Route(RouteName::HttpProxy));
-        units.extend(clusters(cx));
-        if !without_capture {
-            units.extend(outbound::captured(cx));
-        }
+    let mut units = vec![Unit::FixedClusters, Unit::Route(RouteName::HttpProxy)];
+    units.extend(clusters(cx));
+    if cx.interception() != Interception::None {
+        units.extend(outbound::captured(cx));
     }
-    units.extend(inbound::units(cx));
     if cx.client() == ClientKind::Heddle {
         units.push(Unit::Names);
     }
     units
+}
+
+/// What is a sidecar's alone: its addresses.
+pub(super) fn own(cx: &Cx<'_>) -> Value {
+    let mut found = vec![Unit::OutboundListener];
+    found.extend(inbound::units(cx));
+    units(found)
 }
 
 fn gateway(cx: &Cx<'_>) -> Vec<Unit> {

@@ -15,8 +15,10 @@ use crate::world::ServiceId;
 /// A piece of configuration that is compiled, kept and shared by itself.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) enum Unit {
-    /// Which units a scope consists of.
+    /// Which units the shared part of a scope consists of.
     Plan,
+    /// Which units belong to a node alone.
+    OwnPlan,
     /// What the scope's `Sidecar` says.
     Policy,
     /// The services that a scope may see.
@@ -129,6 +131,7 @@ impl Unit {
     pub(crate) fn compile(&self, cx: &Cx<'_>) -> Value {
         match self {
             Self::Plan => plan::compile(cx),
+            Self::OwnPlan => plan::own(cx),
             Self::Policy => visible::policy(cx),
             Self::Visible => visible::compile(cx),
             Self::Hosts(route) => rds::hosts(cx, route),
@@ -155,7 +158,7 @@ impl Unit {
     /// The type of resource that it gives, for counting.
     pub(crate) fn resource_type(&self) -> Option<ResourceType> {
         Some(match self {
-            Self::Plan | Self::Policy | Self::Visible | Self::Hosts(_) => return None,
+            Self::Plan | Self::OwnPlan | Self::Policy | Self::Visible | Self::Hosts(_) => return None,
             Self::VirtualHost(..) | Self::ForeignHost(..) => ResourceType::VirtualHost,
             Self::Route(_) => ResourceType::Route,
             Self::Clusters(..) | Self::FixedClusters | Self::InboundCluster(_) => ResourceType::Cluster,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use heddle_xds::{Encoded, View};
+use heddle_xds::{Encoded, ResourceType, View};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
@@ -25,20 +25,35 @@ pub struct Compiled {
 }
 
 /// Compiles for any number of scopes, each change once.
+///
+/// Most of what a sidecar gets depends on its namespace and a few labels, and little on its own
+/// addresses: the former is one [`Part`] for all that agree on it, the latter a small part of each.
 #[derive(Debug, Default)]
 pub struct Compiler {
     cache: Cache,
+    /// Shared parts, by the scope without what is a node's alone.
+    shared: FxHashMap<Arc<Scope>, Part>,
     scopes: FxHashMap<Scope, State>,
 }
 
-/// A unit of one member of a scope.
-type Place = (usize, Unit);
-
-#[derive(Debug, Default)]
+/// The parts of one scope, and the view that they make.
+#[derive(Debug)]
 struct State {
-    members: Vec<Arc<Scope>>,
-    units: FxHashMap<Place, Kept>,
+    /// Keys of the shared parts: several for a node that carries several workload scopes.
+    shared: Vec<Arc<Scope>>,
+    own: Vec<Part>,
     view: Arc<View>,
+}
+
+/// Units compiled for one scope, and their resources.
+#[derive(Debug)]
+struct Part {
+    scope: Arc<Scope>,
+    root: Unit,
+    units: FxHashMap<Unit, Kept>,
+    view: View,
+    /// How many scopes it belongs to.
+    users: usize,
 }
 
 #[derive(Debug)]
@@ -54,19 +69,49 @@ impl Compiler {
         if self.scopes.contains_key(scope) {
             return;
         }
-        let mut state = State { members: scope.members(), ..State::default() };
-        let mut view = View::new(world.generation);
-        state.plan(&self.cache, world, &mut view);
-        state.view = Arc::new(view);
+        let mut state = State { shared: Vec::new(), own: Vec::new(), view: Arc::default() };
+        for member in scope.members() {
+            let shared = match member.shared() {
+                Some(shared) => {
+                    state.own.push(Part::new(member, Unit::OwnPlan, &self.cache, world));
+                    Arc::new(shared)
+                }
+                None => member,
+            };
+            let part = self
+                .shared
+                .entry(shared.clone())
+                .or_insert_with(|| Part::new(shared.clone(), Unit::Plan, &self.cache, world));
+            part.users += 1;
+            state.shared.push(shared);
+        }
+        state.view = Arc::new(state.compose(&self.shared, world.generation));
         self.scopes.insert(scope.clone(), state);
     }
 
     /// Ends it, and forgets what was kept for it alone.
     pub fn detach(&mut self, scope: &Scope) {
-        if self.scopes.remove(scope).is_some() {
-            let roots = self.scopes.values().flat_map(|state| state.units.values().map(|kept| kept.id));
-            self.cache.sweep(roots);
+        let Some(state) = self.scopes.remove(scope) else { return };
+        let mut gone = false;
+        for key in &state.shared {
+            if let Some(part) = self.shared.get_mut(key) {
+                part.users -= 1;
+                if part.users == 0 {
+                    self.shared.remove(key);
+                    gone = true;
+                }
+            }
         }
+        // A node's own units are few: they go with the next part that goes, or when there are many.
+        if gone || self.cache.len() > 2 * self.roots().count() + SLACK {
+            let roots: Vec<_> = self.roots().collect();
+            self.cache.sweep(roots.into_iter());
+        }
+    }
+
+    fn roots(&self) -> impl Iterator<Item = VariantId> {
+        let own = self.scopes.values().flat_map(|state| &state.own);
+        self.shared.values().chain(own).flat_map(|part| part.units.values().map(|kept| kept.id))
     }
 
     /// Takes up a change of the world. Returns the scopes whose view changed.
@@ -76,9 +121,19 @@ impl Compiler {
         if touched.is_empty() {
             return changed;
         }
+        let mut moved: FxHashSet<Arc<Scope>> = FxHashSet::default();
+        for (key, part) in &mut self.shared {
+            if part.update(&self.cache, world, &touched) {
+                moved.insert(key.clone());
+            }
+        }
         for (scope, state) in &mut self.scopes {
-            if let Some(view) = state.update(&self.cache, world, &touched) {
-                state.view = Arc::new(view);
+            let mut own = false;
+            for part in &mut state.own {
+                own |= part.update(&self.cache, world, &touched);
+            }
+            if own || state.shared.iter().any(|key| moved.contains(key)) {
+                state.view = Arc::new(state.compose(&self.shared, world.generation));
                 changed.push(scope.clone());
             }
         }
@@ -93,8 +148,8 @@ impl Compiler {
     /// View and findings of a scope.
     pub fn compiled(&self, scope: &Scope) -> Option<Compiled> {
         let state = self.scopes.get(scope)?;
-        let findings: BTreeSet<_> =
-            state.units.values().flat_map(|kept| kept.findings.iter().cloned()).collect();
+        let parts = state.shared.iter().filter_map(|key| self.shared.get(key)).chain(&state.own);
+        let findings: BTreeSet<_> = parts.flat_map(Part::findings).cloned().collect();
         Some(Compiled { view: state.view.clone(), findings: findings.into_iter().collect() })
     }
 
@@ -105,8 +160,8 @@ impl Compiler {
 
     /// Findings of all scopes, each once.
     pub fn findings(&self) -> BTreeSet<Finding> {
-        let kept = self.scopes.values().flat_map(|state| state.units.values());
-        kept.flat_map(|kept| kept.findings.iter().cloned()).collect()
+        let own = self.scopes.values().flat_map(|state| &state.own);
+        self.shared.values().chain(own).flat_map(Part::findings).cloned().collect()
     }
 
     pub fn counters(&self) -> Counters {
@@ -119,101 +174,123 @@ impl Compiler {
     }
 }
 
+/// Kept results beyond what is used that are not worth a sweep.
+const SLACK: usize = 10_000;
+
 impl State {
-    /// Compiles whatever the plan leads to, and drops what it does not lead to any more.
-    fn plan(&mut self, cache: &Cache, world: &World, view: &mut View) {
-        let mut alive = FxHashSet::default();
-        let mut queue: Vec<Place> = (0..self.members.len()).map(|member| (member, Unit::Plan)).collect();
-        while let Some(place) = queue.pop() {
-            if !alive.insert(place.clone()) {
-                continue;
+    /// The view of all parts together; the first shared part's maps are taken over as they are.
+    fn compose(&self, shared: &FxHashMap<Arc<Scope>, Part>, generation: u64) -> View {
+        let mut parts = self.shared.iter().filter_map(|key| shared.get(key));
+        let mut view = parts.next().map(|part| part.view.clone()).unwrap_or_default();
+        for part in parts.chain(&self.own) {
+            for kind in ResourceType::ALL {
+                for resource in part.view.iter(kind) {
+                    view.insert(resource.clone());
+                }
             }
-            let further = self.refresh(cache, world, &place, view);
-            queue.extend(further.into_iter().map(|unit| (place.0, unit)));
         }
-        let gone: Vec<_> = self.units.keys().filter(|place| !alive.contains(*place)).cloned().collect();
+        view.generation = generation;
+        view
+    }
+}
+
+impl Part {
+    fn new(scope: Arc<Scope>, root: Unit, cache: &Cache, world: &World) -> Self {
+        let mut part = Self { scope, root, units: FxHashMap::default(), view: View::default(), users: 0 };
+        part.plan(cache, world);
+        part
+    }
+
+    fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.units.values().flat_map(|kept| kept.findings.iter())
+    }
+
+    /// Compiles whatever the plan leads to, and drops what it does not lead to any more.
+    fn plan(&mut self, cache: &Cache, world: &World) {
+        let mut alive = FxHashSet::default();
+        let mut queue = vec![self.root.clone()];
+        while let Some(unit) = queue.pop() {
+            if alive.insert(unit.clone()) {
+                queue.extend(self.refresh(cache, world, &unit));
+            }
+        }
+        let gone: Vec<_> = self.units.keys().filter(|unit| !alive.contains(*unit)).cloned().collect();
         let mut removed: Vec<Arc<Encoded>> = Vec::new();
-        for place in gone {
-            if let Some(kept) = self.units.remove(&place) {
+        for unit in gone {
+            if let Some(kept) = self.units.remove(&unit) {
                 removed.extend(resources(&kept.value).iter().cloned());
             }
         }
-        self.withdraw(removed, view);
+        self.withdraw(&removed);
     }
 
     /// Compiles one unit; returns the units that belong with it.
-    fn refresh(&mut self, cache: &Cache, world: &World, place: &Place, view: &mut View) -> Vec<Unit> {
-        let found = cache.demand(world, &self.members[place.0], &place.1);
+    fn refresh(&mut self, cache: &Cache, world: &World, unit: &Unit) -> Vec<Unit> {
+        let found = cache.demand(world, &self.scope, unit);
         let further = further(&found.output.value);
-        let kept = Kept { id: found.id, value: found.output.value, findings: found.output.findings };
-        for resource in resources(&kept.value) {
-            view.insert(resource.clone());
+        let new = Kept { id: found.id, value: found.output.value, findings: found.output.findings };
+        for resource in resources(&new.value) {
+            self.view.insert(resource.clone());
         }
-        if let Some(old) = self.units.insert(place.clone(), kept) {
-            let now: FxHashSet<_> = self
-                .units
-                .get(place)
-                .into_iter()
-                .flat_map(|kept| resources(&kept.value))
-                .map(|resource| (resource.kind, resource.name.clone()))
-                .collect();
-            let gone = resources(&old.value)
-                .iter()
-                .filter(|resource| !now.contains(&(resource.kind, resource.name.clone())))
-                .cloned()
-                .collect();
-            self.withdraw(gone, view);
-        }
+        let names: FxHashSet<_> = resources(&new.value).iter().map(named).collect();
+        let gone: Vec<_> = self
+            .units
+            .get(unit)
+            .into_iter()
+            .flat_map(|old| resources(&old.value))
+            .filter(|resource| !names.contains(&named(resource)))
+            .cloned()
+            .collect();
+        self.units.insert(unit.clone(), new);
+        self.withdraw(&gone);
         further
     }
 
     /// Takes resources out of the view, unless another unit gives one of the same name.
-    fn withdraw(&self, gone: Vec<Arc<Encoded>>, view: &mut View) {
+    fn withdraw(&mut self, gone: &[Arc<Encoded>]) {
         if gone.is_empty() {
             return;
         }
-        for resource in &gone {
-            view.remove(resource.kind, &resource.name);
+        for resource in gone {
+            self.view.remove(resource.kind, &resource.name);
         }
-        let names: FxHashSet<_> =
-            gone.iter().map(|resource| (resource.kind, resource.name.clone())).collect();
+        let names: FxHashSet<_> = gone.iter().map(named).collect();
         for kept in self.units.values() {
             for resource in resources(&kept.value) {
-                if names.contains(&(resource.kind, resource.name.clone())) {
-                    view.insert(resource.clone());
+                if names.contains(&named(resource)) {
+                    self.view.insert(resource.clone());
                 }
             }
         }
     }
 
-    /// The view after a change, if it is another one.
-    fn update(&mut self, cache: &Cache, world: &World, touched: &FxHashSet<Unit>) -> Option<View> {
-        let mut view = (*self.view).clone();
-        let mut replan = false;
-        let places: Vec<Place> = if touched.len() < self.units.len() {
-            let all = touched.iter().flat_map(|unit| (0..self.members.len()).map(move |m| (m, unit.clone())));
-            all.filter(|place| self.units.contains_key(place)).collect()
+    /// Follows a change; returns whether the resources differ.
+    fn update(&mut self, cache: &Cache, world: &World, touched: &FxHashSet<Unit>) -> bool {
+        let units: Vec<Unit> = if touched.len() < self.units.len() {
+            touched.iter().filter(|unit| self.units.contains_key(*unit)).cloned().collect()
         } else {
-            self.units.keys().filter(|(_, unit)| touched.contains(unit)).cloned().collect()
+            self.units.keys().filter(|unit| touched.contains(*unit)).cloned().collect()
         };
-        if places.is_empty() {
-            return None;
+        if units.is_empty() {
+            return false;
         }
-        for place in places {
-            let before = self.units.get(&place).map(|kept| further(&kept.value));
-            let after = self.refresh(cache, world, &place, &mut view);
-            replan |= before.as_ref() != Some(&after);
+        let before = self.view.clone();
+        let mut replan = false;
+        for unit in units {
+            let was = self.units.get(&unit).map(|kept| further(&kept.value));
+            let is = self.refresh(cache, world, &unit);
+            replan |= was.as_ref() != Some(&is);
         }
         if replan {
-            self.plan(cache, world, &mut view);
+            self.plan(cache, world);
         }
-        let same = heddle_xds::ResourceType::ALL.into_iter().all(|kind| view.same(&self.view, kind));
-        if same || view == *self.view {
-            return None;
-        }
-        view.generation = world.generation;
-        Some(view)
+        let same = ResourceType::ALL.into_iter().all(|kind| self.view.same(&before, kind));
+        !same && self.view != before
     }
+}
+
+fn named(resource: &Arc<Encoded>) -> (ResourceType, Arc<str>) {
+    (resource.kind, resource.name.clone())
 }
 
 fn resources(value: &Value) -> &[Arc<Encoded>] {

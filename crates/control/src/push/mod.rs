@@ -22,7 +22,7 @@ use crate::{
     compile::{Compiled, Compiler},
     feed::Fed,
     finding::Finding,
-    scope::{Identity, Scope},
+    scope::Scope,
     world::{Dirty, World},
 };
 
@@ -258,7 +258,7 @@ impl Engine {
     fn rescope(&mut self) -> Vec<Scope> {
         let mut moves = Vec::new();
         for (stream, node) in &self.nodes {
-            match scope_of(&self.world, &node.info) {
+            match self.world.scope(&node.info) {
                 Ok(scope) if scope != node.scope => moves.push((*stream, scope)),
                 Ok(_) => {}
                 Err(error) => warn!(node = node.info.id, error, "the node keeps its scope"),
@@ -327,11 +327,10 @@ impl Engine {
             }
             Ask::Compiled { node, reply } => {
                 self.publish();
-                let compiled =
-                    scope_of(&self.world, &node).map(|scope| match self.compiler.compiled(&scope) {
-                        Some(compiled) => compiled,
-                        None => crate::compile::compile(&self.world, &scope),
-                    });
+                let compiled = self.world.scope(&node).map(|scope| match self.compiler.compiled(&scope) {
+                    Some(compiled) => compiled,
+                    None => crate::compile::compile(&self.world, &scope),
+                });
                 drop(reply.send(compiled));
             }
         }
@@ -339,7 +338,7 @@ impl Engine {
 
     fn attach(&mut self, info: NodeInfo) -> Result<Seat, String> {
         self.publish();
-        let scope = scope_of(&self.world, &info)?;
+        let scope = self.world.scope(&info)?;
         self.compiler.attach(&self.world, &scope);
         let view = self.compiler.view(&scope).ok_or("no view was compiled")?;
         let stream = self.next_stream;
@@ -391,26 +390,6 @@ impl Engine {
 
 fn is_workload(key: &Key) -> bool {
     matches!(key.kind.kind, "WorkloadEntry" | "Pod")
-}
-
-/// The scope of a node: its labels are those it tells, beside those of the workload that it names.
-pub(crate) fn scope_of(world: &World, node: &NodeInfo) -> Result<Scope, String> {
-    let identity = Identity::parse(&node.id);
-    let namespace = node
-        .metadata
-        .get("NAMESPACE")
-        .and_then(serde_json::Value::as_str)
-        .or(identity.namespace)
-        .unwrap_or("default");
-    let own = world.workload_labels(namespace, identity.name);
-    let reads = |key: &str| key == "heddle.dev/service" || world.reads_label(key);
-    let mut scope = Scope::of(node, reads)?;
-    for (key, value) in own.iter().flat_map(|labels| labels.iter()) {
-        if reads(key) && !scope.labels.contains_key(key.as_str()) {
-            scope.labels.insert(key.as_str().into(), value.as_str().into());
-        }
-    }
-    Ok(scope)
 }
 
 async fn wait_until(due: Option<Instant>) {

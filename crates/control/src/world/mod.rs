@@ -14,7 +14,8 @@ mod service;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use heddle_resource::{Key, Kind, Object};
+use heddle_resource::{Key, Kind, Object, Spec};
+use heddle_xds::NodeInfo;
 use imbl::{HashMap, OrdMap};
 use rustc_hash::FxHashSet;
 
@@ -27,6 +28,7 @@ pub use service::{Endpoint, Health, Port, Resolution, Service, ServiceId, Target
 use crate::{
     compile::gateway_api::model::Route,
     finding::{Finding, code},
+    scope::{Identity, Scope},
 };
 use parents::Parents;
 use registry::Registry;
@@ -162,8 +164,10 @@ pub struct World {
     registry: Registry,
     rules: Rules,
     parents: Parents,
-    /// How many selectors read each label key.
-    label_keys: OrdMap<Arc<str>, usize>,
+    /// How many selectors of rules read each label key.
+    rule_keys: OrdMap<Arc<str>, usize>,
+    /// How many selectors of services do.
+    service_keys: OrdMap<Arc<str>, usize>,
 }
 
 impl World {
@@ -229,28 +233,60 @@ impl World {
     }
 
     fn count_label_keys(&mut self, old: Option<&Arc<Object>>, new: Option<&Arc<Object>>, dirty: &mut Dirty) {
-        for key in old.into_iter().flat_map(|object| rules::label_keys(object)) {
-            let count = self.label_keys.get(&key).copied().unwrap_or_default();
-            if count <= 1 {
-                self.label_keys.remove(&key);
-                dirty.selectors = true;
-            } else {
-                self.label_keys.insert(key, count - 1);
+        for (object, present) in old.map(|old| (old, false)).into_iter().chain(new.map(|new| (new, true))) {
+            let of_service = matches!(object.spec, Spec::Service(_) | Spec::ServiceEntry(_));
+            let keys = if of_service { &mut self.service_keys } else { &mut self.rule_keys };
+            for key in rules::label_keys(object) {
+                let count = keys.get(&key).copied().unwrap_or_default();
+                match (present, count) {
+                    (true, count) => keys.insert(key, count + 1),
+                    (false, 0 | 1) => keys.remove(&key),
+                    (false, count) => keys.insert(key, count - 1),
+                };
+                dirty.selectors |= count <= 1;
             }
-        }
-        for key in new.into_iter().flat_map(|object| rules::label_keys(object)) {
-            let count = self.label_keys.get(&key).copied().unwrap_or_default();
-            dirty.selectors |= count == 0;
-            self.label_keys.insert(key, count + 1);
         }
     }
 }
 
 /// Reading. Compilation reads through `Cx`, which records.
 impl World {
+    /// The scope of a node: its labels are those it tells, beside those of the workload that it names.
+    ///
+    /// # Errors
+    /// When its metadata cannot be understood: what, and what is expected.
+    pub fn scope(&self, node: &NodeInfo) -> Result<Scope, String> {
+        let identity = Identity::parse(&node.id);
+        let told = node.metadata.get("NAMESPACE").and_then(serde_json::Value::as_str);
+        let namespace = told.or(identity.namespace).unwrap_or("default");
+        let own = self.workload_labels(namespace, identity.name);
+        let mut scope = Scope::reading(node, |key| self.rule_reads(key), |key| self.service_reads(key))?;
+        for (key, value) in own.iter().flat_map(|labels| labels.iter()) {
+            if scope.label(key).is_some() {
+                continue;
+            }
+            if self.rule_reads(key) {
+                scope.labels.insert(key.as_str().into(), value.as_str().into());
+            } else if self.service_reads(key) {
+                scope.own_labels.insert(key.as_str().into(), value.as_str().into());
+            }
+        }
+        Ok(scope)
+    }
+
     /// Whether some selector reads that label key.
     pub fn reads_label(&self, key: &str) -> bool {
-        self.label_keys.contains_key(key)
+        self.rule_reads(key) || self.service_reads(key)
+    }
+
+    /// Whether a rule's selector reads that label of a client.
+    pub fn rule_reads(&self, key: &str) -> bool {
+        self.rule_keys.contains_key(key)
+    }
+
+    /// Whether a service's selector reads that label of a workload.
+    pub fn service_reads(&self, key: &str) -> bool {
+        key == registry::SERVICE_LABEL || self.service_keys.contains_key(key)
     }
 
     /// The object that counts for a key.

@@ -21,7 +21,7 @@ type LabelKey = (Arc<str>, Arc<str>, Arc<str>);
 type Objects = OrdMap<Key, Arc<Object>>;
 
 /// The label that binds a workload to a service by name.
-const SERVICE_LABEL: &str = "heddle.dev/service";
+pub(super) const SERVICE_LABEL: &str = "heddle.dev/service";
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Registry {

@@ -267,7 +267,7 @@ fn without<T: Entry>(list: Option<&List<T>>, object: &Object) -> Option<List<T>>
     (!entries.is_empty()).then(|| entries.into())
 }
 
-/// The label keys that an object's selectors read of a client workload.
+/// The label keys that an object's selectors read of workloads.
 pub(super) fn label_keys(object: &Object) -> BTreeSet<Arc<str>> {
     let mut keys = BTreeSet::new();
     match &object.spec {
@@ -290,6 +290,11 @@ pub(super) fn label_keys(object: &Object) -> BTreeSet<Arc<str>> {
             }
         }
         Spec::IstioGateway(spec) => keys.extend(spec.selector.keys().map(|key| Arc::from(key.as_str()))),
+        Spec::ServiceEntry(spec) => {
+            if let Some(selector) = &spec.workload_selector {
+                keys.extend(selector.labels.keys().map(|key| Arc::from(key.as_str())));
+            }
+        }
         Spec::Service(spec) => keys.extend(spec.spec.selector.keys().map(|key| Arc::from(key.as_str()))),
         _ => {}
     }
