@@ -5,6 +5,7 @@ pub mod backend;
 pub mod client;
 pub mod mesh;
 pub mod peer;
+pub mod scale;
 
 use std::path::{Path, PathBuf};
 
