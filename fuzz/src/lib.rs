@@ -1,8 +1,10 @@
 //! Fuzz targets: plain functions over bytes, for whatever an outsider can send. They must not panic.
 
 mod admit;
+mod http1;
 
 pub use admit::admit_yaml;
+pub use http1::{http1_request, http1_response};
 
 /// A function that must take any bytes, and what good input looks like.
 pub struct Target {
@@ -12,4 +14,8 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: &[Target] = &[Target { name: "admit_yaml", run: admit_yaml, corpus: admit::CORPUS }];
+pub const TARGETS: &[Target] = &[
+    Target { name: "admit_yaml", run: admit_yaml, corpus: admit::CORPUS },
+    Target { name: "http1_request", run: http1_request, corpus: http1::REQUESTS },
+    Target { name: "http1_response", run: http1_response, corpus: http1::RESPONSES },
+];

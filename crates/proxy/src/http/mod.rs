@@ -2,6 +2,8 @@
 
 pub mod head;
 
+pub mod probe;
+
 pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod client;
