@@ -11,21 +11,25 @@ use crate::{Api, delete::FOREGROUND, error::ApiError, meta};
 
 /// Deletions that come close together are followed by one pass.
 const QUIET: Duration = Duration::from_millis(50);
+/// And a pass is followed by a rest of so many times its own length: it reads every object.
+const REST: u32 = 10;
 /// Deletions by other writers of the store are noticed by then.
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// Runs until the API stops.
 pub(crate) async fn run(api: Arc<Api>) {
     loop {
+        let begun = tokio::time::Instant::now();
         if let Err(error) = api.collect_once().await {
             tracing::warn!("collecting dependents of deleted objects: {}; trying again later", error.message);
         }
+        let rest = QUIET.max(begun.elapsed() * REST);
         tokio::select! {
             () = api.collect.notified() => {}
             () = tokio::time::sleep(PERIOD) => {}
             () = api.stopped() => return,
         }
-        tokio::time::sleep(QUIET).await;
+        tokio::time::sleep(rest).await;
     }
 }
 

@@ -80,3 +80,7 @@ fn one(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&str>, Ap
     let text = first.to_str().map_err(|_| ApiError::bad_request(format!("header {name} is not ASCII")))?;
     Ok(Some(text))
 }
+
+#[cfg(test)]
+#[path = "doors_test.rs"]
+mod doors_test;

@@ -92,3 +92,7 @@ fn resource(group: &str, version: &str, steps: &[&str]) -> Option<ApiPath> {
         watch,
     }))
 }
+
+#[cfg(test)]
+#[path = "path_test.rs"]
+mod path_test;

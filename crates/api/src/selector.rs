@@ -129,7 +129,7 @@ impl FieldSelector {
     /// `metadata.name=x,metadata.namespace!=y`, and the paths that `selectable` allows besides.
     pub(crate) fn parse(text: &str, selectable: &[&str]) -> Result<Self, ApiError> {
         let mut terms = Vec::new();
-        for term in text.split(',').filter(|t| !t.is_empty()) {
+        for term in split_unescaped(text).into_iter().filter(|t| !t.is_empty()) {
             let (field, equal, value) = if let Some((field, value)) = term.split_once("!=") {
                 (field, false, value)
             } else if let Some((field, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
@@ -158,6 +158,24 @@ impl FieldSelector {
             (found.and_then(Value::as_str).unwrap_or_default() == wanted) == *equal
         })
     }
+}
+
+/// Splits at commas that no backslash precedes.
+fn split_unescaped(text: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut escaped) = (Vec::new(), 0, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            ',' => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts
 }
 
 /// `\\`, `\,` and `\=` stand for themselves.
@@ -196,3 +214,7 @@ impl Selection {
             && self.fields.matches(&object.json)
     }
 }
+
+#[cfg(test)]
+#[path = "selector_test.rs"]
+mod selector_test;

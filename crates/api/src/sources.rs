@@ -243,3 +243,7 @@ impl Versions {
 fn name_of(object: &Object) -> (&str, &str) {
     (&object.meta.namespace, &object.meta.name)
 }
+
+#[cfg(test)]
+#[path = "sources_test.rs"]
+mod sources_test;

@@ -166,6 +166,10 @@ proptest! {
         let owned = managers.0.get(&writer).map(|m| m.fields.clone()).unwrap_or_default();
         let a = managers.0.get(&manager("a")).map(|m| m.fields.clone()).unwrap_or_default();
         prop_assert_eq!(owned.intersection(&a), FieldSet::default());
+        // Nobody owns what the writer took away.
+        let mut there = field_set(&shape(), &second);
+        mark_all(&mut there);
+        prop_assert_eq!(managers.all().difference(&there), FieldSet::default());
         // Writing the same again changes no owner.
         let mut stored = second.clone();
         stored["metadata"]["managedFields"] = managers.encode();

@@ -183,3 +183,7 @@ fn put_in_order(items: &mut [Value], order: &[Value], by: MergeBy) {
 fn bad(message: impl Into<String>) -> ApiError {
     ApiError::bad_request(format!("strategic merge patch: {}", message.into()))
 }
+
+#[cfg(test)]
+#[path = "strategic_test.rs"]
+mod strategic_test;

@@ -200,3 +200,7 @@ fn int_or_string(bytes: &[u8]) -> Option<Option<Value>> {
     // The zero value is how these clients say nothing.
     Some(if is_text { Some(text.into()) } else { (number != 0).then(|| number.into()) })
 }
+
+#[cfg(test)]
+#[path = "protobuf_test.rs"]
+mod protobuf_test;
