@@ -38,7 +38,6 @@ impl Default for AdmitOptions<'_> {
 
 /// The verdict on one document.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "consumed at once; an admitted object is the common case")]
 pub enum Admission {
     Admitted {
         object: Object,

@@ -66,28 +66,28 @@ described! {
         /// The name that stands for the service, for `ExternalName`.
         acts "externalName" external_name: String;
         /// Further addresses.
-        acts "externalIPs" external_ips: Vec<String>;
+        later "externalIPs" external_ips: Vec<String>;
         /// Endpoints that are not ready have names too.
-        acts "publishNotReadyAddresses" publish_not_ready_addresses: bool;
+        later "publishNotReadyAddresses" publish_not_ready_addresses: bool;
         /// `ClientIP` or `None`.
         acts "sessionAffinity" session_affinity: String, later("ClientIP"), one_of("None", "ClientIP");
         /// Settings of session affinity.
         acts "sessionAffinityConfig" session_affinity_config: Option<Value>;
-        /// `IPv4`, `IPv6`.
+        /// Kept for Kubernetes; a mesh does not read it.
         acts "ipFamilies" ip_families: Vec<String>;
-        /// `SingleStack`, `PreferDualStack` or `RequireDualStack`.
+        /// Kept for Kubernetes; a mesh does not read it.
         acts "ipFamilyPolicy" ip_family_policy: String;
         /// `Cluster` or `Local`.
         acts "internalTrafficPolicy" internal_traffic_policy: String, later("Local"), one_of("Cluster", "Local");
-        /// `Cluster` or `Local`.
+        /// Kept for Kubernetes; a mesh does not read it.
         acts "externalTrafficPolicy" external_traffic_policy: String, one_of("Cluster", "Local");
-        /// Port for health checks of a load balancer.
+        /// Kept for Kubernetes; a mesh does not read it.
         acts "healthCheckNodePort" health_check_node_port: Option<i32>;
-        /// Whether a load balancer gets node ports.
+        /// Kept for Kubernetes; a mesh does not read it.
         acts "allocateLoadBalancerNodePorts" allocate_load_balancer_node_ports: Option<bool>;
-        /// Address of a load balancer that is asked for.
+        /// Kept for Kubernetes; a mesh does not read it.
         acts "loadBalancerIP" load_balancer_ip: String;
-        /// Class of load balancer.
+        /// Kept for Kubernetes; a mesh does not read it.
         acts "loadBalancerClass" load_balancer_class: String;
         /// Callers that a load balancer lets in.
         later "loadBalancerSourceRanges" load_balancer_source_ranges: Vec<String>;

@@ -93,10 +93,10 @@ fn split(text: &str) -> Vec<(u32, &str)> {
 type Parsed = (Value, HashMap<String, u32>);
 
 fn parse(text: &str, line: u32) -> Result<Parsed, (Option<u32>, String)> {
-    if text.trim_start().starts_with(['{', '[']) {
-        if let Ok(value) = serde_json::from_str(text) {
-            return Ok((value, HashMap::new()));
-        }
+    if text.trim_start().starts_with(['{', '['])
+        && let Ok(value) = serde_json::from_str(text)
+    {
+        return Ok((value, HashMap::new()));
     }
     let skipped =
         text.lines().take_while(|l| l.trim().is_empty() || l.trim_start().starts_with('#')).count() as u32;

@@ -117,10 +117,10 @@ fn parents(refs: &[ParentReference], index: &Index<'_>, report: &mut Report<'_>)
                     );
                 }
             }
-            ("" | "core", "Service") => {
-                if index.has_services() && index.service(namespace, &parent.name).is_none() {
-                    report.error("HDL0309", &field, "there is no such Service", found, "a Service");
-                }
+            ("" | "core", "Service")
+                if index.has_services() && index.service(namespace, &parent.name).is_none() =>
+            {
+                report.error("HDL0309", &field, "there is no such Service", found, "a Service");
             }
             _ => {}
         }

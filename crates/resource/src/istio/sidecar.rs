@@ -23,9 +23,9 @@ described! {
         /// Port.
         acts "port" port: Option<Port>, required;
         /// Address; absent: the instance's.
-        acts "bind" bind: String;
+        later "bind" bind: String;
         /// How traffic is captured.
-        acts "captureMode" capture_mode: String, one_of("DEFAULT", "IPTABLES", "NONE");
+        acts "captureMode" capture_mode: String, later("NONE"), one_of("DEFAULT", "IPTABLES", "NONE");
         /// Where the workload listens: `127.0.0.1:PORT`, `0.0.0.0:PORT`, `[::1]:PORT` or
         /// `unix:///path`.
         acts "defaultEndpoint" default_endpoint: String;
@@ -40,9 +40,9 @@ described! {
         /// Port; absent: every port of the hosts.
         acts "port" port: Option<Port>;
         /// Address; absent: the hosts' addresses.
-        acts "bind" bind: String;
+        later "bind" bind: String;
         /// How traffic is captured.
-        acts "captureMode" capture_mode: String, one_of("DEFAULT", "IPTABLES", "NONE");
+        acts "captureMode" capture_mode: String, later("NONE"), one_of("DEFAULT", "IPTABLES", "NONE");
         /// Hosts: `NAMESPACE/NAME`, with `*`, `.` and `~` for namespaces and `*` for names.
         acts "hosts" hosts: Vec<String>, required;
     }

@@ -353,7 +353,7 @@ described! {
         /// Server names, `*.suffix` allowed.
         acts "sniHosts" sni_hosts: Vec<String>, required;
         /// Addresses or CIDR ranges of the destination.
-        acts "destinationSubnets" destination_subnets: Vec<String>;
+        later "destinationSubnets" destination_subnets: Vec<String>;
         /// Port that was called.
         acts "port" port: Option<u16>;
         /// Labels of the caller.
@@ -375,7 +375,7 @@ described! {
     /// Conditions on a TCP connection, all of which must hold.
     pub struct L4MatchAttributes {
         /// Addresses or CIDR ranges of the destination.
-        acts "destinationSubnets" destination_subnets: Vec<String>;
+        later "destinationSubnets" destination_subnets: Vec<String>;
         /// Port that was called.
         acts "port" port: Option<u16>;
         /// Deprecated and without effect in Istio.

@@ -159,26 +159,20 @@ fn consistent_hash(hash: &ConsistentHash, at: &mut Judge<'_>) {
     if hash.ring_hash.is_some() && hash.maglev.is_some() {
         at.conflict("ringHash and maglev exclude each other");
     }
-    if let Some(size) = hash.maglev.as_ref().map(|m| m.table_size).filter(|size| *size != 0) {
-        if size > 5_000_011 || !is_prime(size) {
-            at.field("maglev.tableSize").error(
-                "HDL0109",
-                "not a table's size",
-                size,
-                "a prime up to 5000011",
-            );
-        }
+    if let Some(size) = hash.maglev.as_ref().map(|m| m.table_size).filter(|size| *size != 0)
+        && (size > 5_000_011 || !is_prime(size))
+    {
+        at.field("maglev.tableSize").error("HDL0109", "not a table's size", size, "a prime up to 5000011");
     }
 }
 
 fn is_prime(number: u64) -> bool {
-    number > 1 && (2..).take_while(|d| d * d <= number).all(|d| number % d != 0)
+    number > 1 && (2..).take_while(|d| d * d <= number).all(|d| !number.is_multiple_of(d))
 }
 
 fn locality_setting(setting: &LocalityLbSetting, at: &mut Judge<'_>) {
-    if !setting.distribute.is_empty()
-        && !(setting.failover.is_empty() && setting.failover_priority.is_empty())
-    {
+    let fails_over = !setting.failover.is_empty() || !setting.failover_priority.is_empty();
+    if !setting.distribute.is_empty() && fails_over {
         at.conflict("distribute and failover exclude each other");
     }
     for (index, distribute) in setting.distribute.iter().enumerate() {

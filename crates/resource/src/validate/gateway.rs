@@ -85,10 +85,11 @@ fn listener(listener: &Listener, at: &mut Judge<'_>) {
             at.field("tls.certificateRefs").missing("a certificate, or options");
         }
     }
-    if let Some(namespaces) = listener.allowed_routes.as_ref().and_then(|a| a.namespaces.as_ref()) {
-        if namespaces.from.as_deref() == Some("Selector") && namespaces.selector.is_none() {
-            at.field("allowedRoutes.namespaces.selector").missing("a selector");
-        }
+    if let Some(namespaces) = listener.allowed_routes.as_ref().and_then(|a| a.namespaces.as_ref())
+        && namespaces.from.as_deref() == Some("Selector")
+        && namespaces.selector.is_none()
+    {
+        at.field("allowedRoutes.namespaces.selector").missing("a selector");
     }
 }
 

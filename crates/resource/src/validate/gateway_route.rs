@@ -130,18 +130,13 @@ fn http_rule(rule: &HttpRouteRule, at: &mut Judge<'_>) {
     gateway_filter::http_filters(&rule.filters, at);
     gateway_filter::rule(rule, at);
     backends(&rule.backend_refs, false, at);
-    if let Some(timeouts) = &rule.timeouts {
-        if let (Some(request), Some(backend)) = (timeouts.request, timeouts.backend_request) {
-            if backend > request && !request.0.is_zero() {
-                let mut at = at.field("timeouts.backendRequest");
-                at.error(
-                    "HDL0109",
-                    "a try may not last longer than the request",
-                    backend,
-                    &request.to_string(),
-                );
-            }
-        }
+    if let Some(timeouts) = &rule.timeouts
+        && let (Some(request), Some(backend)) = (timeouts.request, timeouts.backend_request)
+        && backend > request
+        && !request.0.is_zero()
+    {
+        let mut at = at.field("timeouts.backendRequest");
+        at.error("HDL0109", "a try may not last longer than the request", backend, &request.to_string());
     }
     if let Some(retry) = &rule.retry {
         let mut at = at.field("retry");

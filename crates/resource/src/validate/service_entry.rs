@@ -140,6 +140,10 @@ fn endpoints(spec: &ServiceEntry, at: &mut Judge<'_>) {
         }
         _ => {}
     }
+    each_endpoint(spec, at);
+}
+
+fn each_endpoint(spec: &ServiceEntry, at: &mut Judge<'_>) {
     let names: Vec<&str> = spec.ports.iter().map(|p| p.name.as_str()).collect();
     for (index, endpoint) in spec.endpoints.iter().enumerate() {
         let mut at = at.item("endpoints", index);

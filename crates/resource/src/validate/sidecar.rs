@@ -11,10 +11,12 @@ use super::{
 use crate::istio::{EgressListener, IngressListener, OutboundMode, ServerTlsMode, Sidecar};
 
 pub(super) fn check(spec: &Sidecar, at: &mut Judge<'_>) {
-    if spec.ingress.is_empty() && spec.egress.is_empty() && spec.outbound_traffic_policy.is_none() {
-        if spec.inbound_connection_pool.is_none() {
-            at.missing("ingress, egress, outboundTrafficPolicy or inboundConnectionPool");
-        }
+    if spec.ingress.is_empty()
+        && spec.egress.is_empty()
+        && spec.outbound_traffic_policy.is_none()
+        && spec.inbound_connection_pool.is_none()
+    {
+        at.missing("ingress, egress, outboundTrafficPolicy or inboundConnectionPool");
     }
     if let Some(selector) = &spec.workload_selector {
         at.field("workloadSelector.labels").labels(&selector.labels);
@@ -30,20 +32,20 @@ pub(super) fn check(spec: &Sidecar, at: &mut Judge<'_>) {
     }
     let outbound = spec.egress.iter().filter_map(|l| l.port.as_ref()).map(|p| p.number).filter(|n| *n != 0);
     at.field("egress").unique(ports(outbound.collect()).iter().map(String::as_str));
-    if let Some(index) = spec.egress.iter().position(|l| l.port.is_none()) {
-        if index + 1 < spec.egress.len() {
-            let message = "the listener for every port comes last, and there is one";
-            at.item("egress", index).error("HDL0107", message, "", "a port");
-        }
+    if let Some(index) = spec.egress.iter().position(|l| l.port.is_none())
+        && index + 1 < spec.egress.len()
+    {
+        let message = "the listener for every port comes last, and there is one";
+        at.item("egress", index).error("HDL0107", message, "", "a port");
     }
-    if let Some(policy) = &spec.outbound_traffic_policy {
-        if let Some(proxy) = &policy.egress_proxy {
-            let mut at = at.field("outboundTrafficPolicy.egressProxy");
-            if policy.mode != OutboundMode::AllowAny {
-                at.conflict("an egress proxy goes with mode ALLOW_ANY");
-            }
-            destination(proxy, &mut at);
+    if let Some(policy) = &spec.outbound_traffic_policy
+        && let Some(proxy) = &policy.egress_proxy
+    {
+        let mut at = at.field("outboundTrafficPolicy.egressProxy");
+        if policy.mode != OutboundMode::AllowAny {
+            at.conflict("an egress proxy goes with mode ALLOW_ANY");
         }
+        destination(proxy, &mut at);
     }
     if let Some(settings) = &spec.inbound_connection_pool {
         pool(settings, &mut at.field("inboundConnectionPool"));
