@@ -26,6 +26,18 @@ use tokio::{
 
 type Body = BoxBody<Bytes, Infallible>;
 
+/// What came to which pod: pod and path.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<(String, String)>>>);
+
+impl Log {
+    /// How many requests for a path came to pods of that name.
+    pub(crate) fn count(&self, prefix: &str, path: &str) -> usize {
+        let all = self.0.lock().unwrap();
+        all.iter().filter(|(pod, seen)| pod.starts_with(prefix) && seen == path).count()
+    }
+}
+
 /// Who answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Pod {
@@ -47,10 +59,11 @@ pub(crate) enum Speaks {
 pub(crate) async fn serve(
     tasks: &mut JoinSet<()>,
     pod: Pod,
+    log: Log,
     ip: Ipv4Addr,
     ports: &[(u16, Speaks)],
 ) -> std::io::Result<()> {
-    let echo = Arc::new(Echo { pod, attempts: Mutex::new(HashMap::new()) });
+    let echo = Arc::new(Echo { pod, log, attempts: Mutex::new(HashMap::new()) });
     for &(port, speaks) in ports {
         let listener = TcpListener::bind(SocketAddr::from((ip, port))).await?;
         let echo = echo.clone();
@@ -68,6 +81,7 @@ pub(crate) async fn serve(
 
 struct Echo {
     pod: Pod,
+    log: Log,
     /// Requests seen of each `uuid`: a pod fails the first `succeedAfter` of them.
     attempts: Mutex<HashMap<String, u32>>,
 }
@@ -114,6 +128,8 @@ impl Echo {
         if request.headers().contains_key("sec-websocket-key") {
             return websocket(&mut request);
         }
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        self.log.0.lock().unwrap().push((self.pod.name.clone(), path.to_owned()));
         let query = Query::of(request.uri().query().unwrap_or_default());
         if let Some(delay) = query.delay {
             tokio::time::sleep(delay).await;
@@ -121,6 +137,10 @@ impl Echo {
         let status = self.status(&query);
         let mut response = Response::new(full(self.report(&request).to_string()));
         *response.status_mut() = status;
+        if let Some((name, value)) = query.answer.as_ref().and_then(|text| text.split_once(':')) {
+            let name = header::HeaderName::from_bytes(name.as_bytes()).expect("a header name");
+            response.headers_mut().insert(name, value.parse().expect("a header value"));
+        }
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
@@ -197,6 +217,8 @@ struct Query {
     code: Option<StatusCode>,
     succeed_after: Option<u32>,
     uuid: Option<String>,
+    /// A header for the answer, `NAME:VALUE`.
+    answer: Option<String>,
 }
 
 impl Query {
@@ -208,6 +230,7 @@ impl Query {
                 "responseCode" => query.code = value.parse().ok(),
                 "succeedAfter" => query.succeed_after = value.parse().ok(),
                 "uuid" => query.uuid = Some(value.to_owned()),
+                "answer" => query.answer = Some(value.to_owned()),
                 _ => {}
             }
         }

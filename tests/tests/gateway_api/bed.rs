@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 
 use super::{
-    backend::{self, Pod, Speaks},
+    backend::{self, Log, Pod, Speaks},
     client::Outcome,
 };
 
@@ -77,6 +77,8 @@ pub(crate) struct Bed {
     /// Sidecars by client, for mesh cases: where they take requests.
     clients: Mutex<HashMap<String, (SocketAddr, Proxy)>>,
     next: AtomicU32,
+    /// What came to the pods.
+    pub(crate) log: Log,
     _tasks: JoinSet<()>,
 }
 
@@ -102,6 +104,7 @@ impl Bed {
             proxies: Mutex::default(),
             clients: Mutex::default(),
             next: AtomicU32::new(1),
+            log: Log::default(),
             _tasks: tasks,
         }
     }
@@ -239,7 +242,9 @@ impl Bed {
         for replica in 0..value["spec"]["replicas"].as_u64().unwrap_or(1) {
             let (ip, pod) = (self.fresh_address(77), format!("{name}-{replica}"));
             let own = Pod { name: pod.clone(), namespace: namespace.clone(), service: name.clone() };
-            backend::serve(&mut tasks, own, ip, &ports).await.map_err(|e| format!("{pod} at {ip}: {e}"))?;
+            backend::serve(&mut tasks, own, self.log.clone(), ip, &ports)
+                .await
+                .map_err(|e| format!("{pod} at {ip}: {e}"))?;
             pods.push((pod, ip));
         }
         let deployment = Deployment { namespace, name, labels, pods, _tasks: tasks };
@@ -333,7 +338,9 @@ impl Bed {
         let (started, up) = oneshot::channel();
         tokio::spawn(async move {
             let shutdown = async { drop(ended.await) };
-            let on_bound = |_: &heddle_proxy::Bound| drop(started.send(()));
+            let on_bound = |_: &heddle_proxy::Bound| {
+                let _ = started.send(());
+            };
             if let Err(error) = heddle_proxy::run(config, on_bound, shutdown).await {
                 heddle_tests::say(&format!("a proxy ended: {error}"));
             }
@@ -383,7 +390,8 @@ impl Bed {
         for entry in std::fs::read_dir(self.scratch.path()).into_iter().flatten().flatten() {
             if entry.path().extension().is_some_and(|extension| extension == "log") {
                 let log = std::fs::read_to_string(entry.path()).unwrap_or_default();
-                let lines: Vec<_> = log.lines().rev().take(5).collect();
+                let lines: Vec<_> =
+                    log.lines().filter(|line| !line.contains("[warning]")).rev().take(5).collect();
                 for line in lines.into_iter().rev() {
                     text.push_str(&format!("{}: {line}\n", entry.file_name().display()));
                 }

@@ -7,6 +7,7 @@
 mod backend;
 mod bed;
 mod client;
+mod own;
 mod statuses;
 mod traffic;
 
@@ -60,9 +61,8 @@ async fn conformance() {
     bed.write(class).await.expect("the class");
     let only = std::env::var("HEDDLE_CONFORMANCE_CASES").unwrap_or_default();
     let (mut passed, mut failed) = (0, Vec::new());
-    for case in
-        cases(&data).iter().filter(|case| case["name"].as_str().is_some_and(|name| name.contains(&only)))
-    {
+    let all: Vec<_> = cases(&data).into_iter().chain(own::cases()).collect();
+    for case in all.iter().filter(|case| case["name"].as_str().is_some_and(|name| name.contains(&only))) {
         let name = case["name"].as_str().unwrap_or_default();
         if let Some(why) = left_out(name, case["profile"].as_str().unwrap_or_default()) {
             say(&format!("not run  {name}: {why}"));
@@ -214,6 +214,9 @@ async fn checks(bed: &Bed, case: &Value, chosen: impl Fn(&Value) -> bool) -> Out
             client::websocket(traffic::target(bed, &to).await?, "/ws").await
         })
         .await?;
+    }
+    for entry in of("mirror_shares") {
+        eventually("mirrored share", || traffic::mirrored_share(bed, &entry)).await?;
     }
     for entry in of("weights") {
         eventually("weights", || shares(bed, case, &entry)).await?;

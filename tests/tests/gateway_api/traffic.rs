@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     bed::Bed,
@@ -32,20 +32,55 @@ pub(crate) async fn http(bed: &Bed, entry: &Value) -> Outcome<()> {
     }
     response_headers(expect, &answer)?;
     redirect(expect, &ask, &answer)?;
-    if answer.status != 200 {
+    // Only a forwarded request comes back with a report.
+    if answer.status != 200 || (answer.body.is_empty() && expect["backend_pod_prefix"].is_null()) {
         return Ok(());
     }
     let report: Value =
         serde_json::from_slice(&answer.body).map_err(|e| format!("the backend's report: {e}"))?;
     backend(expect, &report)?;
+    mirrored(bed, expect, &ask.path).await?;
     backend_request(expect, &ask, &report)
+}
+
+/// The mirrored copies have arrived, each at a pod of the wanted name.
+async fn mirrored(bed: &Bed, expect: &Value, path: &str) -> Outcome<()> {
+    for prefix in expect["mirrored_to"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        // A copy may come after the answer to the original.
+        let mut poll = tokio::time::interval(std::time::Duration::from_millis(20));
+        let mut tries = 0;
+        while bed.log.count(prefix, path) == 0 {
+            poll.tick().await;
+            tries += 1;
+            if tries > 50 {
+                return Err(format!("no copy of {path} came to {prefix}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The share of requests that is mirrored, within five in a hundred.
+pub(crate) async fn mirrored_share(bed: &Bed, entry: &Value) -> Outcome<()> {
+    const REQUESTS: usize = 500;
+    let mut ask = ask_of(target(bed, entry).await?, &entry["request"]);
+    ask.path = ask_of(ask.to, &json!({"path": format!("{}?n={{UUID}}", ask.path)})).path;
+    for _ in 0..REQUESTS {
+        client::ask(&ask).await?;
+    }
+    let prefix = entry["mirror"].as_str().unwrap_or_default();
+    #[expect(clippy::cast_precision_loss, reason = "a few hundred requests")]
+    let seen = bed.log.count(prefix, &ask.path) as f64 / REQUESTS as f64;
+    let wanted = entry["share"].as_f64().unwrap_or_default();
+    if (seen - wanted).abs() > 0.05 { Err(format!("{seen} mirrored, wanted {wanted}")) } else { Ok(()) }
 }
 
 /// Where an entry's requests go: the Gateway's address, the listener's port or the one given or 80.
 pub(crate) async fn target(bed: &Bed, entry: &Value) -> Outcome<SocketAddr> {
     if let Some(client) = entry["from_client"]["app"].as_str() {
         // Mesh cases speak to the client's own sidecar, which takes plain HTTP by its Host.
-        return bed.client(&client.replace([',', '='], "-"), "gateway-conformance-mesh").await;
+        let namespace = entry["from_client"]["namespace"].as_str().unwrap_or("gateway-conformance-mesh");
+        return bed.client(&format!("{}-{namespace}", client.replace([',', '='], "-")), namespace).await;
     }
     let to = &entry["to"];
     let (namespace, name) = reference(&to["gateway"]).ok_or("the entry names no gateway")?;

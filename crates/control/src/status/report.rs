@@ -131,7 +131,7 @@ impl Report<'_> {
         for outcome in attachments.iter().flat_map(|attachment| &attachment.routes) {
             outcomes.entry(&outcome.route.key).or_default().extend(&outcome.parents);
         }
-        let around = Around::new(self.world);
+        let around = Around::of_mesh(self.world);
         for object in ROUTE_KINDS.into_iter().flat_map(|kind| self.world.objects(kind)) {
             let Some(route) = read::route(object) else { continue };
             let of_mesh = mesh::judge(&route, &around, |parent| around.parent(&route, parent));

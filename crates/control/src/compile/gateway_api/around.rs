@@ -77,11 +77,19 @@ impl Facts for World {
 /// [`Surroundings`] over the world.
 pub(crate) struct Around<'a, F> {
     facts: &'a F,
+    /// References across namespaces need a ReferenceGrant. Not in the mesh: there a client may send to
+    /// any service anyway, and the specification's own consumer routes refer to them without a grant.
+    granted_only: bool,
 }
 
 impl<'a, F: Facts> Around<'a, F> {
     pub(crate) fn new(facts: &'a F) -> Self {
-        Self { facts }
+        Self { facts, granted_only: true }
+    }
+
+    /// For routes whose parent is a service.
+    pub(crate) fn of_mesh(facts: &'a F) -> Self {
+        Self { facts, granted_only: false }
     }
 
     fn facts_of(&self, service: &Service) -> ServiceFacts {
@@ -138,6 +146,9 @@ impl<F: Facts> Surroundings for Around<'_, F> {
     }
 
     fn permits(&self, group: &str, kind: &str, namespace: &str, to: &Reference) -> bool {
+        if !self.granted_only {
+            return true;
+        }
         let grants = self.facts.of_kind(&kind::REFERENCE_GRANT);
         grants
             .into_iter()

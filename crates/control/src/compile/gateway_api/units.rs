@@ -190,7 +190,7 @@ pub(crate) fn mesh_routes(cx: &Cx<'_>, service: &Arc<Service>, port: u16) -> Opt
     if routes.is_empty() {
         return None;
     }
-    Some(visible(cx, mesh::drafts(&routes, port, &Around::new(cx))))
+    Some(visible(cx, mesh::drafts(&routes, port, &Around::of_mesh(cx))))
 }
 
 /// Where TCP connections to a service's port go by its oldest TCPRoute; nothing where there is none.
@@ -198,7 +198,7 @@ pub(crate) fn mesh_destinations(cx: &Cx<'_>, service: &Arc<Service>, port: u16) 
     let id = ParentId::service(&service.object)?;
     let routes = mesh::routes_for(cx.routes_of(&id), &id, port, cx.namespace(), &[RouteKind::Tcp]);
     let route = routes.first()?;
-    let around = Around::new(cx);
+    let around = Around::of_mesh(cx);
     let backends = route.rules.first().map(|rule| &*rule.backends).unwrap_or_default();
     let target = |backend: &super::model::Backend| {
         let cluster = backend::resolve(&around, route, backend).ok().and_then(|to| around.cluster(&to).ok());
