@@ -12,7 +12,7 @@ mod scope;
 pub mod status;
 pub mod world;
 
-pub use compile::{Compiled, Compiler, compile};
+pub use compile::{Compiled, Compiler, compile, public_names};
 pub use control::{Control, ControlConfig};
 pub use finding::Finding;
 pub use push::{Convergence, NodeStatus, Quiet, Refused};

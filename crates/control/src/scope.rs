@@ -105,6 +105,23 @@ pub(crate) enum Attribute {
 }
 
 impl Scope {
+    /// The scope of somebody who is in no namespace.
+    pub(crate) fn outside() -> Self {
+        Self {
+            role: Role::Sidecar,
+            client: ClientKind::Heddle,
+            namespace: "".into(),
+            labels: BTreeMap::new(),
+            own_labels: BTreeMap::new(),
+            outbound: Vec::new(),
+            inbound: Vec::new(),
+            gateway: None,
+            bind: None,
+            interception: Interception::None,
+            suffix: None,
+        }
+    }
+
     /// The scope of a node by its id and metadata alone; `reads` says which label keys matter.
     /// [`World::scope`](crate::World::scope) also knows the workload.
     ///

@@ -67,6 +67,15 @@ pub fn server_failure(packet: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
+/// The answer of a server that asks nobody else, to what is not its own: REFUSED, upon which resolvers
+/// turn to the next server.
+pub(crate) fn refusal(packet: &[u8]) -> Option<Vec<u8>> {
+    match failure(packet, ResponseCode::Refused) {
+        Reply::Packet(bytes) => Some(bytes),
+        Reply::Forward | Reply::Drop => None,
+    }
+}
+
 /// How many bytes the asker takes.
 fn limit(request: &Message, transport: Transport) -> usize {
     match transport {

@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 
 use crate::{
     ForwardError, Forwarder, Names, Outside, Reply, Transport,
-    reply::{fit, reply},
+    reply::{fit, refusal, reply},
     server_failure,
 };
 
@@ -62,7 +62,8 @@ impl Server {
 
 /// How to serve.
 pub struct ServerConfig {
-    /// The resolvers for everything else; `None` refuses nothing and resolves nothing: SERVFAIL.
+    /// The resolvers for everything else; `None`: everything else is REFUSED, as a server that strangers
+    /// can reach should.
     pub forwarder: Option<Arc<Forwarder>>,
     /// Default: the namespace in the table.
     pub asker: Option<Arc<AskerNamespace>>,
@@ -253,20 +254,15 @@ impl Shared {
 
     /// The resolvers' answer, cut to size, or SERVFAIL.
     async fn forward(&self, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
-        let failed = |error: Option<ForwardError>| {
+        let failed = |error: ForwardError| {
             self.config.counters.upstream_failures.fetch_add(1, Ordering::Relaxed);
-            if let Some(error) = error {
-                debug!(%error, "DNS question not forwarded");
-            }
+            debug!(%error, "DNS question not forwarded");
         };
-        let Some(forwarder) = &self.config.forwarder else {
-            failed(None);
-            return server_failure(packet);
-        };
+        let Some(forwarder) = &self.config.forwarder else { return refusal(packet) };
         match forwarder.forward(packet).await {
             Ok(answer) => fit(packet, answer, transport),
             Err((answer, error)) => {
-                failed(Some(error));
+                failed(error);
                 answer
             }
         }

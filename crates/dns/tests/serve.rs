@@ -219,6 +219,9 @@ async fn names_follow_the_tables_and_outlive_their_sender() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), answered).await.expect("the table in force");
+    // Nobody to ask: what is not ours is refused, so that the asker turns to its next server.
+    let outside = ask_udp(address, &question("www.example.", RecordType::A)).await;
+    assert_eq!(outside.metadata.response_code, hickory_proto::op::ResponseCode::Refused);
     task.abort();
     let (address, _tables, _) = start().await;
     assert_eq!(ask_udp(address, &reviews).await.answers.len(), 1, "from the disk");

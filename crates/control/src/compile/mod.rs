@@ -38,6 +38,13 @@ pub fn compile(world: &World, scope: &Scope) -> Compiled {
     compiler.compiled(scope).unwrap_or_default()
 }
 
+/// The names that askers outside the mesh may have answered: of services that every namespace sees, and
+/// in full only, as such an asker has no namespace. From scratch: for a server of names, not for proxies.
+pub fn public_names(world: &World) -> heddle_dns::NameTable {
+    let cache = cache::Cache::default();
+    names::table(&cx::Cx::new(&cache, world, &Scope::outside()))
+}
+
 #[cfg(test)]
 mod compile_test;
 #[cfg(test)]

@@ -11,14 +11,18 @@ use crate::world::{Endpoint, Health, Protocol, Resolution, Service};
 const TABLE: &str = "names";
 
 pub(super) fn compile(cx: &Cx<'_>) -> Value {
+    cx.encoded(ResourceType::NameTable, &cx.name(TABLE), table(cx).encode_to_vec()).into()
+}
+
+/// What the scope's DNS answers.
+pub(super) fn table(cx: &Cx<'_>) -> NameTable {
     let mut entries: Vec<_> = cx.visible().services().map(|(service, _)| entry(cx, service)).collect();
     entries.sort_by(|a, b| a.host.cmp(&b.host));
-    let table = NameTable {
+    NameTable {
         entries,
         cluster_domain: cx.config().cluster_domain.to_string(),
         namespace: cx.namespace().to_string(),
-    };
-    cx.encoded(ResourceType::NameTable, &cx.name(TABLE), table.encode_to_vec()).into()
+    }
 }
 
 fn entry(cx: &Cx<'_>, service: &Service) -> NameEntry {

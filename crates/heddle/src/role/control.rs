@@ -10,6 +10,7 @@ use heddle_control::{
 use heddle_store::{FileOptions, FileStore, MemoryStore, RedbStore, Store};
 use tokio::{net::TcpListener, sync::watch};
 
+use super::names;
 use crate::{
     cli::{ControlArgs, UpArgs},
     mesh_view::Mesh,
@@ -36,6 +37,10 @@ pub(crate) async fn run(args: ControlArgs) -> Result<bool, String> {
     settings::open_data_dir(&dir)?;
     let xds = listen(args.xds, "--xds", args.insecure).await?;
     let api = listen(args.api, "--api", args.insecure).await?;
+    let dns = match args.dns {
+        Some(address) => Some(names::bind(address).await?),
+        None => None,
+    };
 
     let primary = open_store(&args.store, &dir)?;
     let mut stores = vec![primary];
@@ -55,6 +60,7 @@ pub(crate) async fn run(args: ControlArgs) -> Result<bool, String> {
         pid: Some(std::process::id()),
         api: api.local_addr().ok(),
         xds: xds.local_addr().ok(),
+        dns: dns.as_ref().and_then(|server| server.local_addr().ok()),
         ..Ports::default()
     };
     let (stop, stopping) = watch::channel(false);
@@ -62,6 +68,14 @@ pub(crate) async fn run(args: ControlArgs) -> Result<bool, String> {
         // The sender lives until the end of this function; an error is a stop too.
         let _ = stopping.wait_for(|stop| *stop).await.is_ok();
     };
+    if let Some(server) = dns {
+        tokio::spawn(names::serve(
+            server,
+            control.worlds(),
+            args.cluster_domain.clone(),
+            ended(stopping.clone()),
+        ));
+    }
     let source = Arc::new(control.clone());
     let serve_xds = tokio::spawn(heddle_xds::serve(xds, source, ended(stopping.clone())));
     let mut config = ApiConfig::new(api, stores, Arc::new(Mesh::new(control.clone())));
@@ -132,5 +146,8 @@ fn announce(ports: &Ports) {
     }
     if let Some(xds) = ports.xds {
         output::note(&format!("xDS   http://{xds}"));
+    }
+    if let Some(dns) = ports.dns {
+        output::note(&format!("DNS   {dns}   (full names, for askers outside the mesh)"));
     }
 }

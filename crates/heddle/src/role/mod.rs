@@ -1,6 +1,7 @@
 //! The composition roots: what each role of this binary is made of, and in which order it starts and ends.
 
 pub(crate) mod control;
+mod names;
 pub(crate) mod proxy;
 
 use tokio::signal::unix::{SignalKind, signal};
