@@ -317,7 +317,7 @@ spec:
     assert!(answers.keys().all(|answer| answer.starts_with("error UNAVAILABLE")), "{answers:?}");
     let findings = plane.control.findings().await;
     let text = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    for part in ["HDL0306", "VirtualService default/say", "redirects", "header changes", "CORS"] {
+    for part in ["HDL0406", "VirtualService default/say", "redirects", "header changes", "CORS"] {
         assert!(text.contains(part), "{part} in {text}");
     }
     assert_no_refusal(&plane).await;

@@ -2,20 +2,20 @@
 
 use heddle_resource::ObjectRef;
 
-/// Codes of findings, for documents and filters.
+/// Codes of findings, for documents and filters: HDL04, beside those that `heddle_resource` has.
 pub mod code {
     /// Another object has the same name or host and goes before this one.
-    pub const COLLISION: &str = "HDL0301";
+    pub const COLLISION: &str = "HDL0401";
     /// A field that protects traffic is not built: the traffic is denied.
-    pub const DENIED: &str = "HDL0302";
+    pub const DENIED: &str = "HDL0402";
     /// A reference leads nowhere.
-    pub const DANGLING: &str = "HDL0303";
+    pub const DANGLING: &str = "HDL0403";
     /// A part that cannot be used as written and is left out.
-    pub const LEFT_OUT: &str = "HDL0304";
+    pub const LEFT_OUT: &str = "HDL0404";
     /// A proxy refused what was compiled from it.
-    pub const REFUSED: &str = "HDL0305";
+    pub const REFUSED: &str = "HDL0405";
     /// Something that gRPC clients without a proxy do not do.
-    pub const NOT_FOR_GRPC: &str = "HDL0306";
+    pub const NOT_FOR_GRPC: &str = "HDL0406";
 }
 
 /// One thing that is worth an author's attention: it belongs into the object's status.
@@ -34,7 +34,7 @@ impl Finding {
     }
 }
 
-/// `HDL0303 VirtualService default/reviews spec.http[0]: ...`
+/// `HDL0403 VirtualService default/reviews spec.http[0]: ...`
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}: {}", self.code, self.of, self.message)
