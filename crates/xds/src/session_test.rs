@@ -358,7 +358,9 @@ impl World {
             }
             Op::DropCluster(c) => {
                 self.clusters.remove(&c);
-                self.routes.values_mut().for_each(|clusters| drop(clusters.remove(&c)));
+                self.routes.values_mut().for_each(|clusters| {
+                    clusters.remove(&c);
+                });
             }
             Op::Endpoints(c, content) => {
                 self.endpoints.insert(c, content);
@@ -428,8 +430,12 @@ fn run(variant: Variant, kind: ClientKind, ops: &[Op], strict: bool) {
     client.request(CDS, &["*"], &[], None);
     for op in ops {
         match op {
-            Op::Send => drop(client.server_sends()),
-            Op::Process => drop(client.process()),
+            Op::Send => {
+                client.server_sends();
+            }
+            Op::Process => {
+                client.process();
+            }
             Op::Reconnect => client.reconnect(view.clone()),
             Op::Tick(seconds) => client.tick(Duration::from_secs(u64::from(*seconds))),
             change => {
