@@ -248,12 +248,18 @@ fn what_is_owned_goes_with_its_owner() {
     owned["metadata"]["ownerReferences"][0]["kind"] = "Deployment".into();
     owned["metadata"]["ownerReferences"][0]["apiVersion"] = "apps/v1".into();
     served.send(&format!("POST {CONFIG_MAPS}"), &owned);
+    // Its owner is another of the same name.
+    let mut stale = config_map("stale");
+    stale["metadata"]["ownerReferences"] =
+        json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "foreign", "uid": "earlier" }]);
+    served.send(&format!("POST {CONFIG_MAPS}"), &stale);
     let version = created["metadata"]["resourceVersion"].as_str().unwrap();
     assert_eq!(served.ask(&format!("DELETE {CONFIG_MAPS}/owner"), &[], "").code, 200);
     // The watch ends by itself after both are gone, or after its time.
     let path = format!("{CONFIG_MAPS}?watch=1&resourceVersion={version}&timeoutSeconds=2");
     let seen = told(&events(&served.get(&path).text()));
     assert!(seen.contains(&pair("DELETED", "owned")), "{seen:?}");
+    assert!(seen.contains(&pair("DELETED", "stale")), "{seen:?}");
     assert_eq!(names(&served.get(CONFIG_MAPS).json()), ["foreign"]);
 
     // Orphaned, it stays.
