@@ -329,6 +329,25 @@ fn watches() {
 }
 
 #[test]
+fn watches_are_bounded_and_end_with_the_server() {
+    use std::io::{Read as _, Write as _};
+    let served = Served::with(vec![Arc::new(MemoryStore::new())], |config| config.max_watches = 1);
+    made(&served, &["a"]);
+    let mut open = std::net::TcpStream::connect(served.url.trim_start_matches("http://")).unwrap();
+    write!(open, "GET {CONFIG_MAPS}?watch=1 HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut begun = [0; 16];
+    open.read_exact(&mut begun).unwrap();
+    assert_eq!(&begun, b"HTTP/1.0 200 OK\r");
+    let refused = served.get(&format!("{CONFIG_MAPS}?watch=1"));
+    assert_eq!((refused.code, &refused.json()["reason"]), (429, &json!("TooManyRequests")));
+    assert_eq!(refused.header("retry-after"), ["1"]);
+    drop(served);
+    let mut rest = String::new();
+    open.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("\"ADDED\""), "{rest}");
+}
+
+#[test]
 fn tables_and_metadata() {
     let served = Served::new();
     made(&served, &["a"]);

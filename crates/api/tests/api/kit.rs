@@ -24,6 +24,14 @@ impl Served {
     }
 
     pub(crate) fn over(stores: Vec<Arc<dyn Store>>) -> Self {
+        Self::with(stores, |_| ())
+    }
+
+    /// With its limits changed.
+    pub(crate) fn with(
+        stores: Vec<Arc<dyn Store>>,
+        change: impl FnOnce(&mut ApiConfig) + Send + 'static,
+    ) -> Self {
         let (stop, stopped) = oneshot::channel();
         let (told, address) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -31,7 +39,8 @@ impl Served {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 told.send(listener.local_addr().unwrap()).unwrap();
-                let config = ApiConfig::new(listener, stores, Arc::new(NoMesh));
+                let mut config = ApiConfig::new(listener, stores, Arc::new(NoMesh));
+                change(&mut config);
                 let shutdown = async {
                     stopped.await.ok();
                 };
