@@ -135,3 +135,7 @@ impl Feed {
         Some(Change::Delete { source: self.source, key: key.clone() })
     }
 }
+
+#[cfg(test)]
+#[path = "feed_test.rs"]
+mod feed_test;

@@ -237,3 +237,7 @@ pub struct NodeStatus {
     /// Which ones, and why.
     pub refusals: Vec<Refused>,
 }
+
+#[cfg(test)]
+#[path = "convergence_test.rs"]
+mod convergence_test;
