@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     admit::UnknownFields,
-    diagnostic::{Diagnostic, Severity},
+    diagnostic::{self, Diagnostic, Severity},
     kind::{Content, Kind},
     schema::{Effect, Field, Schema},
     value::Dur,
@@ -138,7 +138,7 @@ impl Walk<'_> {
     }
 
     fn report(&mut self, finding: Diagnostic, path: &str) {
-        self.findings.push(finding.on("", path));
+        diagnostic::add(self.findings, finding.on("", path));
     }
 
     /// Reports the fields that nobody knows, and drops them.

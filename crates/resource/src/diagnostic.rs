@@ -15,6 +15,31 @@ pub enum Severity {
     Error,
 }
 
+/// The most findings about one object that are kept. A document that is wrong throughout must not fill the memory.
+const MAX_FINDINGS: usize = 1000;
+
+/// The longest text in a finding, in characters.
+const MAX_TEXT: usize = 600;
+
+/// Adds a finding within bounds; the first error is always kept.
+pub(crate) fn add(findings: &mut Vec<Diagnostic>, mut finding: Diagnostic) {
+    for text in [&mut finding.field, &mut finding.found, &mut finding.expected, &mut finding.message] {
+        shorten(text);
+    }
+    let is_error = |f: &Diagnostic| f.severity == Severity::Error;
+    if findings.len() < MAX_FINDINGS || is_error(&finding) && !findings.iter().any(is_error) {
+        findings.push(finding);
+    }
+}
+
+/// A value that a user wrote may be as long as the document.
+fn shorten(text: &mut String) {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(end);
+        text.push_str("...");
+    }
+}
+
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -295,3 +295,14 @@ fn bombs_are_refused() {
     );
     table(ISTIO, "VirtualService", &[(&body, "HDL0105", "spec.http[0].match[0].uri")]);
 }
+
+#[test]
+fn a_document_that_is_wrong_throughout_gives_few_findings() {
+    let hosts = vec!["'_ _'"; 20_000].join(", ");
+    let findings = judge(ISTIO, "Gateway", &format!("spec: {{servers: [{{hosts: [{hosts}]}}]}}"));
+    assert!(findings.len() <= 1001, "{}", findings.len());
+    let long = "x".repeat(100_000);
+    let body = format!("spec: {{hosts: [a], http: [{{route: [{{destination: {{host: 'a {long}'}}}}]}}]}}");
+    let findings = judge(ISTIO, "VirtualService", &body);
+    assert!(findings[0].to_string().len() < 1000);
+}

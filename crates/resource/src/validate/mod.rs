@@ -19,7 +19,7 @@ use std::fmt::Display;
 
 pub(crate) use syntax::overlap;
 
-use crate::{diagnostic::Diagnostic, kind::Spec, object::Object};
+use crate::{diagnostic, diagnostic::Diagnostic, kind::Spec, object::Object};
 
 /// Adds what is wrong with the object.
 pub(crate) fn object(object: &Object, findings: &mut Vec<Diagnostic>) {
@@ -76,12 +76,12 @@ impl Judge<'_> {
 
     fn error(&mut self, code: &'static str, message: &str, found: impl Display, expected: &str) {
         let finding = Diagnostic::error(code, message).found(found.to_string(), expected);
-        self.findings.push(finding.on("", self.path.as_str()));
+        diagnostic::add(self.findings, finding.on("", self.path.as_str()));
     }
 
     fn warn(&mut self, code: &'static str, message: &str, found: impl Display, expected: &str) {
         let finding = Diagnostic::warning(code, message).found(found.to_string(), expected);
-        self.findings.push(finding.on("", self.path.as_str()));
+        diagnostic::add(self.findings, finding.on("", self.path.as_str()));
     }
 
     fn missing(&mut self, expected: &str) {

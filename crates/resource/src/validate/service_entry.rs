@@ -1,6 +1,6 @@
 //! `ServiceEntry`, `WorkloadEntry`, `WorkloadGroup`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Judge,
@@ -144,7 +144,8 @@ fn endpoints(spec: &ServiceEntry, at: &mut Judge<'_>) {
 }
 
 fn each_endpoint(spec: &ServiceEntry, at: &mut Judge<'_>) {
-    let names: Vec<&str> = spec.ports.iter().map(|p| p.name.as_str()).collect();
+    let names: BTreeSet<&str> = spec.ports.iter().map(|p| p.name.as_str()).collect();
+    let told = names.iter().take(8).copied().collect::<Vec<_>>().join(", ");
     for (index, endpoint) in spec.endpoints.iter().enumerate() {
         let mut at = at.item("endpoints", index);
         workload_parts(endpoint, &mut at);
@@ -166,8 +167,8 @@ fn each_endpoint(spec: &ServiceEntry, at: &mut Judge<'_>) {
         if socket && spec.ports.len() > 1 {
             at.field("address").error("HDL0103", "a socket serves one port", spec.ports.len(), "1");
         }
-        for name in endpoint.ports.keys().filter(|name| !names.contains(&name.as_str())) {
-            at.entry("ports", name).error("HDL0103", "the service has no such port", name, &names.join(", "));
+        for name in endpoint.ports.keys().filter(|name| !names.contains(name.as_str())) {
+            at.entry("ports", name).error("HDL0103", "the service has no such port", name, &told);
         }
     }
 }

@@ -30,6 +30,9 @@ pub(super) fn check(spec: &VirtualService, at: &mut Judge<'_>) {
     unreachable_routes(spec, at);
 }
 
+/// The most hosts of one object: each is compared with each.
+const MAX_HOSTS: usize = 1024;
+
 fn hosts(spec: &VirtualService, at: &mut Judge<'_>) {
     if spec.hosts.is_empty() && !spec.gateways.is_empty() {
         at.field("gateways").conflict("a delegate (no hosts) acts on the gateways of its root");
@@ -46,6 +49,10 @@ fn hosts(spec: &VirtualService, at: &mut Judge<'_>) {
                 "the hosts that are meant, or a gateway",
             );
         }
+    }
+    if spec.hosts.len() > MAX_HOSTS {
+        let expected = format!("at most {MAX_HOSTS}");
+        return at.field("hosts").error("HDL0109", "too many hosts", spec.hosts.len(), &expected);
     }
     for (index, host) in spec.hosts.iter().enumerate() {
         for other in spec.hosts.iter().skip(index + 1).filter(|other| overlap(host, other)) {
@@ -130,7 +137,7 @@ fn tls_route(route: &TlsRoute, hosts: &[String], at: &mut Judge<'_>) {
             if !is_wildcard_host(sni) {
                 at.error("HDL0102", "not a server name", sni, "a name or *.suffix");
             } else if !hosts.iter().any(|host| within(sni, host)) {
-                at.error("HDL0102", "the server name is none of the hosts", sni, &hosts.join(", "));
+                at.error("HDL0102", "the server name is none of the hosts", sni, "one of the hosts");
             }
         }
         if let Some(port) = matched.port {
