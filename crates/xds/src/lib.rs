@@ -8,6 +8,7 @@
 mod canonical;
 mod client;
 mod encoded;
+pub mod fuzz;
 mod metrics;
 mod names;
 mod node;
