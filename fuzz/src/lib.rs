@@ -2,10 +2,12 @@
 
 mod admit;
 mod http1;
+mod xds;
 mod xds_session;
 
 pub use admit::admit_yaml;
 pub use http1::{http1_request, http1_response};
+pub use xds::xds_into_snapshot;
 pub use xds_session::xds_session;
 
 /// A function that must take any bytes, and what good input looks like.
@@ -20,5 +22,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "admit_yaml", run: admit_yaml, corpus: admit::CORPUS },
     Target { name: "http1_request", run: http1_request, corpus: http1::REQUESTS },
     Target { name: "http1_response", run: http1_response, corpus: http1::RESPONSES },
+    Target { name: "xds_into_snapshot", run: xds_into_snapshot, corpus: &[] },
     Target { name: "xds_session", run: xds_session, corpus: xds_session::CORPUS },
 ];
