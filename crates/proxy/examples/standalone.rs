@@ -2,6 +2,8 @@
 //!
 //! `standalone LISTEN UPSTREAM [http|h2|tcp]`
 
+#![allow(clippy::print_stdout, reason = "a program of its own")]
+
 #[path = "../tests/kit/mod.rs"]
 mod kit;
 

@@ -1,7 +1,5 @@
 //! The data plane: worker, connections, snapshot, decide, HTTP, TCP, upstream.
 
-#![allow(dead_code, reason = "the parts land one after the other")]
-
 pub(crate) mod admin;
 #[path = "upstream/balance.rs"]
 pub mod balance;

@@ -300,7 +300,7 @@ fn start_workers(count: usize, published: &Arc<Published>) -> io::Result<Arc<Wor
     let workers = Workers::start("heddle-worker", count, move |index, messages| {
         let published = published.clone();
         async move {
-            let worker = Rc::new(Worker::new(index, published, seed.wrapping_mul(index as u64 * 2 + 1)));
+            let worker = Rc::new(Worker::new(published, seed.wrapping_mul(index as u64 * 2 + 1)));
             crate::worker::run::run(worker, messages).await;
         }
     })?;

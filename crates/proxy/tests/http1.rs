@@ -9,7 +9,7 @@ use kit::{Mesh, action, http, retries, static_cluster, to_cluster};
 async fn carries_requests_over_kept_connections() {
     let backend = Backend::named("one").await;
     let up = static_cluster("up", &[backend.address]);
-    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], &[up.clone()])).await;
+    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
     let mut client = Client::new(mesh.connect().await);
     for _ in 0..3 {
         let (head, body) = client.get("/x?y").await;
@@ -32,7 +32,7 @@ async fn answers_pipelined_requests_in_order() {
     })
     .await;
     let up = static_cluster("up", &[backend.address]);
-    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], &[up.clone()])).await;
+    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
     let mut client = Client::new(mesh.connect().await);
     let requests: String = (0..20).map(|n| format!("GET /{n} HTTP/1.1\r\nHost: t\r\n\r\n")).collect();
     client.send(&requests).await;
@@ -56,7 +56,7 @@ async fn bodies_of_every_framing_pass() {
     })
     .await;
     let up = static_cluster("up", &[backend.address]);
-    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], &[up.clone()])).await;
+    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
     let mut client = Client::new(mesh.connect().await);
     let body = "b".repeat(200_000);
     client.send(&format!("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
@@ -78,7 +78,7 @@ async fn bodies_of_every_framing_pass() {
 async fn refuses_what_is_malformed_and_goes_on() {
     let backend = Backend::named("one").await;
     let up = static_cluster("up", &[backend.address]);
-    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], &[up.clone()])).await;
+    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
     for (request, status) in [
         ("GET / HTTP/1.1\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
@@ -108,7 +108,7 @@ async fn retries_where_the_route_says_so() {
     .await;
     let up = static_cluster("up", &[backend.address, good.address]);
     let route = action(to_cluster("/", "up"), |action| action.retry_policy = retries("5xx", 10));
-    let mesh = Mesh::start(1, |at| http(at, vec![route.clone()], &[up.clone()])).await;
+    let mesh = Mesh::start(1, |at| http(at, vec![route.clone()], std::slice::from_ref(&up))).await;
     let mut client = Client::new(mesh.connect().await);
     for _ in 0..10 {
         client.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello").await;
@@ -128,7 +128,7 @@ async fn repeats_a_get_whose_connection_died_of_old_age() {
     })
     .await;
     let up = static_cluster("up", &[backend.address]);
-    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], &[up.clone()])).await;
+    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
     let mut client = Client::new(mesh.connect().await);
     for _ in 0..5 {
         assert_eq!(client.get("/").await.1, "ok");
@@ -163,7 +163,7 @@ async fn says_why_there_is_no_answer() {
     })
     .await;
     for (path, status, text) in [
-        ("/dead", "503", "Connection refused"),
+        ("/dead", "503", "remote connection failure"),
         ("/none", "503", "no healthy upstream"),
         ("/silent", "504", "upstream request timeout"),
         ("/rude", "503", "connection termination"),

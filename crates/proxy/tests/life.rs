@@ -92,7 +92,7 @@ async fn endpoints_that_die_fail_no_get() {
     let route = action(to_cluster("/", "up"), |action| {
         action.retry_policy = retries("connect-failure,refused-stream,reset-before-request", 5);
     });
-    let mesh = Mesh::start(1, |at| http(at, vec![route.clone()], &[up.clone()])).await;
+    let mesh = Mesh::start(1, |at| http(at, vec![route.clone()], std::slice::from_ref(&up))).await;
     let load = Load::start(mesh.address, 4);
     load.more(300).await;
     load.end().await;
@@ -102,7 +102,7 @@ async fn endpoints_that_die_fail_no_get() {
 async fn draining_fails_no_get_and_ends_early() {
     let one = Backend::named("one").await;
     let up = static_cluster("up", &[one.address]);
-    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], &[up.clone()])).await;
+    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
     let idle = mesh.connect().await;
     let load = Load::start(mesh.address, 16);
     load.more(200).await;
@@ -126,7 +126,8 @@ async fn starts_from_disk_without_a_control_plane() {
     let dir = std::env::temp_dir().join(format!("heddle-life-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let file = {
-        let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], &[up.clone()])).await;
+        let mesh =
+            Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
         assert_eq!(Client::new(mesh.connect().await).get("/").await.1, "one");
         mesh.admin("GET", "/config_dump?format=snapshot").await
     };
@@ -153,7 +154,7 @@ async fn admin_answers_what_tools_ask() {
     let one = Backend::named("one").await;
     let up = static_cluster("outbound|80||one.default.svc.cluster.local", &[one.address]);
     let name = up.name.clone();
-    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", &name)], &[up.clone()])).await;
+    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", &name)], std::slice::from_ref(&up))).await;
     for _ in 0..3 {
         assert_eq!(Client::new(mesh.connect().await).get("/").await.1, "one");
     }

@@ -63,7 +63,7 @@ async fn read_all(mut body: h2::RecvStream) -> (Vec<u8>, Option<http::HeaderMap>
 #[tokio::test]
 async fn grpc_passes_with_its_trailers() {
     let up = http2(static_cluster("up", &[h2_backend().await]));
-    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], &[up.clone()])).await;
+    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
     let mut client = h2_client(&mesh).await;
     let request = http::Request::post("http://test/pkg.Service/Method")
         .header("content-type", "application/grpc")
@@ -93,7 +93,7 @@ async fn grpc_passes_with_its_trailers() {
 #[tokio::test]
 async fn many_streams_share_a_connection() {
     let up = http2(static_cluster("up", &[h2_backend().await]));
-    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], &[up.clone()])).await;
+    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
     let client = h2_client(&mesh).await;
     let calls = (0..50_u8).map(|n| {
         let mut client = client.clone();
@@ -167,7 +167,7 @@ async fn upgrades_become_tunnels() {
         }
     });
     let up = static_cluster("up", &[address]);
-    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], &[up.clone()])).await;
+    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
     let mut client = Client::new(mesh.connect().await);
     client
         .send("GET /ws HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n")

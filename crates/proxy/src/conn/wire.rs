@@ -41,10 +41,6 @@ impl Wire {
         }
     }
 
-    pub(crate) fn io(&self) -> &TcpStream {
-        &self.io
-    }
-
     /// What was read and not yet consumed.
     pub(crate) fn data(&self) -> &[u8] {
         &self.input[self.start as usize..self.end as usize]

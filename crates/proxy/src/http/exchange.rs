@@ -12,7 +12,7 @@ use super::body::RequestBody;
 use super::client::Client;
 use super::head::Method;
 use super::retry::{self, Failure};
-use super::stream::{Flow, Side};
+use super::stream::{Flow, Side, grpc_status};
 use super::trying::{Limit, Stop, Trying};
 use crate::conn::alarm::earliest;
 use crate::decide::{self, Decision, Downstream, FaultOutcome, Forward, LocalReply, Respond, UpgradeOutcome};
@@ -20,7 +20,7 @@ use crate::policy;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Flags, Record};
 use crate::upstream::attempt::{Sending, Upstream};
-use crate::upstream::{Busy, select};
+use crate::upstream::{Busy, count, select};
 use crate::worker::{Heads, Worker};
 
 /// How long an exchange waits for configuration that has to be fetched.
@@ -109,8 +109,13 @@ impl<'c> Exchange<'c> {
                     }
                 }
                 Err(Stop::Client) => return self.client_gone(),
+                Err(Stop::Malformed) => {
+                    let answer = Respond { flag: "DPE", ..Respond::new(400) };
+                    return self.answer(&answer).await;
+                }
                 Err(Stop::Failed(failure)) => {
                     self.record.flags = failure.flag();
+                    state.failed(&failure, self.record.member.as_deref());
                     if trying.replay(&failure, self.heads.request.method, &state, &body) {
                         trying.attempts -= 1;
                         body.restart();
@@ -189,11 +194,15 @@ impl<'c> Exchange<'c> {
                     limit.sent(forward, trying);
                 }
             } else if !body.done() {
+                let before = body.bytes;
                 match body.poll(cx, &mut client.stream, &mut upstream.stream) {
                     Poll::Ready(Ok(())) => limit.sent(forward, trying),
-                    Poll::Ready(Err(Side::From(_))) => return Poll::Ready(Err(Stop::Client)),
+                    Poll::Ready(Err(Side::From(broken))) => return Poll::Ready(Err(broken.into())),
                     // Who stops reading may have answered already: the head of the response decides.
                     Poll::Ready(Err(Side::To(_))) | Poll::Pending => {}
+                }
+                if body.bytes != before {
+                    limit.moved(forward);
                 }
             }
             match upstream.poll_head(cx, head) {
@@ -221,7 +230,10 @@ impl<'c> Exchange<'c> {
     ) -> Ended {
         let (request, response) = (&self.heads.request, &mut self.heads.response);
         self.record.code = response.status;
-        self.record.flags = Flags::NONE;
+        self.record.flags = self.record.flags.only(Flags::DELAY_INJECTED);
+        if response.status >= 500 {
+            count(&upstream.busy.member.failures);
+        }
         let length = upstream.response_length(response);
         let tunnel = response.status == 101
             || (request.method == Method::Connect && (200..300).contains(&response.status));
@@ -247,6 +259,9 @@ impl<'c> Exchange<'c> {
         let outcome = self.relay(forward, &mut upstream, &mut body, &mut flow, tunnel).await;
         self.record.response_bytes = flow.bytes;
         self.record.request_bytes = body.bytes;
+        if self.record.grpc {
+            self.record.grpc_status = grpc_status(&self.heads.response.headers).or(flow.grpc_status);
+        }
         match outcome {
             Ok(()) => upstream.release(forward.cluster),
             Err(flag) => {
@@ -281,8 +296,13 @@ impl<'c> Exchange<'c> {
             match flow.poll(cx, &mut upstream.stream, &mut client.stream) {
                 Poll::Ready(Ok(())) if !tunnel || body.done() => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
-                Poll::Ready(Err(Side::From(_))) => return Poll::Ready(Err(Flags::UPSTREAM_TERMINATED)),
-                Poll::Ready(Err(Side::To(_))) => return Poll::Ready(Err(Flags::DOWNSTREAM_TERMINATED)),
+                Poll::Ready(Err(side)) => {
+                    tracing::debug!(%side, "response broken off");
+                    let upstream = matches!(side, Side::From(_));
+                    let terminated =
+                        if upstream { Flags::UPSTREAM_TERMINATED } else { Flags::DOWNSTREAM_TERMINATED };
+                    return Poll::Ready(Err(terminated));
+                }
             }
             if !tunnel && body.ended() && client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Flags::DOWNSTREAM_TERMINATED));

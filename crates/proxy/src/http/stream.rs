@@ -39,6 +39,10 @@ pub(crate) enum Got {
 }
 
 /// One side of an exchange.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every stream is the large one, and a box would cost each an allocation"
+)]
 #[derive(Debug)]
 pub(crate) enum Stream {
     /// HTTP/1.1, or a tunnel.
@@ -301,13 +305,17 @@ pub(crate) struct Flow {
     pub(crate) moved: bool,
     /// The body and what ends it were passed and flushed.
     pub(crate) done: bool,
+    /// `grpc-status` of the trailers.
+    pub(crate) grpc_status: Option<u16>,
     ended: bool,
 }
 
 /// The side that broke.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Side {
+    #[error("sender: {0}")]
     From(Broken),
+    #[error("receiver: {0}")]
     To(Broken),
 }
 
@@ -330,6 +338,7 @@ impl Flow {
                 }
                 Poll::Ready(Ok(Got::End)) => {
                     let trailers = from.take_trailers();
+                    self.grpc_status = trailers.as_ref().and_then(grpc_status);
                     to.finish(trailers.as_ref()).map_err(Side::To)?;
                     self.ended = true;
                     self.moved = true;
@@ -348,4 +357,10 @@ impl Flow {
         self.done = true;
         Poll::Ready(Ok(()))
     }
+}
+
+/// `grpc-status` of a response's head or trailers.
+pub(crate) fn grpc_status(headers: &Headers) -> Option<u16> {
+    let status = super::h1::parse::decimal(headers.get("grpc-status")?)?;
+    u16::try_from(status).ok()
 }

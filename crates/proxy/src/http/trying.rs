@@ -11,6 +11,7 @@ use super::body::RequestBody;
 use super::client::Client;
 use super::head::Method;
 use super::retry::Failure;
+use super::stream::Broken;
 use crate::conn::alarm::earliest;
 use crate::decide::Forward;
 use crate::telemetry::Flags;
@@ -24,7 +25,19 @@ const KEPT: u64 = 64 * 1024;
 pub(crate) enum Stop {
     /// The client is gone; nothing more is to be done.
     Client,
+    /// What the client sends is no HTTP.
+    Malformed,
     Failed(Failure),
+}
+
+impl From<Broken> for Stop {
+    /// The client's stream broke.
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Malformed(_) => Self::Malformed,
+            _ => Self::Client,
+        }
+    }
 }
 
 impl From<Failure> for Stop {

@@ -52,6 +52,11 @@ impl Flags {
         self.0 |= other.0;
     }
 
+    /// Those of these that are set.
+    pub(crate) fn only(self, these: Self) -> Self {
+        Self(self.0 & these.0)
+    }
+
     pub(crate) fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }

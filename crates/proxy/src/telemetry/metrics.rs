@@ -122,12 +122,13 @@ pub(crate) struct Metrics {
     series: RefCell<Vec<Rc<RefCell<Series>>>>,
     tcp: RefCell<Vec<Rc<RefCell<TcpSeries>>>>,
     /// Series of requests that reached no endpoint, by cluster.
-    unrouted: RefCell<Vec<(Option<Name>, Rc<RefCell<Series>>)>>,
-    pub(crate) downstream_rq_total: Cell<u64>,
-    pub(crate) downstream_rq_active: Cell<u64>,
+    unrouted: RefCell<Vec<Unrouted>>,
     pub(crate) downstream_protocol_error: Cell<u64>,
     pub(crate) accept_errors: Cell<u64>,
 }
+
+/// A cluster, if there was one, and its series.
+type Unrouted = (Option<Name>, Rc<RefCell<Series>>);
 
 /// How many series of unrouted requests are told apart; the rest share one per outcome.
 const MOST_UNROUTED: usize = 1000;

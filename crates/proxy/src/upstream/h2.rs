@@ -3,10 +3,12 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{self, SendRequest};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::connect::{ConnectError, Counted, connect};
 use super::{ClusterState, Member, count};
@@ -17,16 +19,25 @@ use crate::snapshot::{Cluster, Http2Settings};
 pub(crate) struct Shared {
     sender: SendRequest<Bytes>,
     open: Rc<Cell<bool>>,
-    streams: Rc<Cell<usize>>,
+    streams: Rc<Streams>,
+}
+
+/// The streams of one connection.
+#[derive(Debug)]
+struct Streams {
+    count: Cell<usize>,
+    /// When the last one ended.
+    rested: Cell<Instant>,
 }
 
 /// A stream's place on its connection.
 #[derive(Debug)]
-pub(crate) struct Place(Rc<Cell<usize>>);
+pub(crate) struct Place(Rc<Streams>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.0.count.set(self.0.count.get() - 1);
+        self.0.rested.set(Instant::now());
     }
 }
 
@@ -38,17 +49,21 @@ impl Shared {
         self.open.get()
     }
 
-    pub(crate) fn is_idle(&self) -> bool {
-        self.streams.get() == 0
+    /// How long it has carried nothing.
+    pub(crate) fn idle_for(&self, now: Instant) -> Duration {
+        match self.streams.count.get() {
+            0 => now.saturating_duration_since(self.streams.rested.get()),
+            _ => Duration::ZERO,
+        }
     }
 
     fn has_room(&self, settings: &Http2Settings) -> bool {
         let limit = settings.max_concurrent_streams.map_or(STREAMS, |limit| limit as usize);
-        self.is_open() && self.streams.get() < limit.min(self.sender.current_max_send_streams()).max(1)
+        self.is_open() && self.streams.count.get() < limit.min(self.sender.current_max_send_streams()).max(1)
     }
 
     fn place(&self) -> Place {
-        self.streams.set(self.streams.get() + 1);
+        self.streams.count.set(self.streams.count.get() + 1);
         Place(self.streams.clone())
     }
 }
@@ -110,5 +125,6 @@ async fn handshake(
         let _ = connection.await;
         alive.set(false);
     });
-    Ok(Shared { sender, open, streams: Rc::default() })
+    let streams = Rc::new(Streams { count: Cell::new(0), rested: Cell::new(Instant::now()) });
+    Ok(Shared { sender, open, streams })
 }

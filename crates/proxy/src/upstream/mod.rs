@@ -14,7 +14,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use self::connect::ConnectError;
 use crate::balance;
+use crate::http::retry::Failure;
 use crate::snapshot::{Breakers, BuildNameHasher, Cluster, EndpointSet, Name, Workload};
 use crate::telemetry::SeriesCache;
 
@@ -164,6 +166,20 @@ impl Upstreams {
 }
 
 impl ClusterState {
+    /// Counts an attempt that gave no response.
+    pub(crate) fn failed(&self, failure: &Failure, member: Option<&Member>) {
+        if let Some(member) = member {
+            count(&member.failures);
+        }
+        match failure {
+            Failure::Connect(ConnectError::Overflow) => count(&self.stats.upstream_cx_overflow),
+            Failure::Connect(_) => count(&self.stats.upstream_cx_connect_fail),
+            Failure::PerTryTimeout => count(&self.stats.upstream_rq_per_try_timeout),
+            Failure::Timeout => count(&self.stats.upstream_rq_timeout),
+            Failure::NoHost | Failure::Reset(_) | Failure::Idle => {}
+        }
+    }
+
     /// One more retry fits into the budget: by default a fifth of the active requests, and at least three (DESIGN 7.5).
     pub(crate) fn retry_allowed(&self, breakers: &Breakers) -> bool {
         if breakers.max_retries.is_some_and(|most| self.retrying.get() >= most) {

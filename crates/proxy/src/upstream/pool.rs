@@ -87,13 +87,10 @@ impl Member {
             .wires
             .borrow_mut()
             .retain_mut(|resting| !expired(resting, idle_timeout, now) && resting.wire.is_quiet());
-        self.idle.h2.borrow_mut().retain(|shared| shared.is_open());
-    }
-
-    /// Closes every idle connection.
-    pub(crate) fn clear_idle(&self) {
-        self.idle.wires.borrow_mut().clear();
-        self.idle.h2.borrow_mut().clear();
+        self.idle
+            .h2
+            .borrow_mut()
+            .retain(|shared| shared.is_open() && idle_timeout.is_none_or(|most| shared.idle_for(now) < most));
     }
 
     /// Number of idle HTTP/1.1 connections.

@@ -52,10 +52,13 @@ pub(crate) struct Heads {
 /// How many unused pairs of heads a worker keeps.
 const HEADS_KEPT: usize = 64;
 
+/// The generation that a worker runs, counted by the worker alone: requests take references without touching a word that
+/// other cores read.
+pub(crate) type Current = Rc<Arc<Snapshot>>;
+
 /// Everything one worker owns. It never leaves its thread.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    pub(crate) index: usize,
     pub(crate) buffers: Rc<Buffers>,
     pub(crate) connections: Rc<Registry>,
     pub(crate) upstreams: Upstreams,
@@ -64,9 +67,10 @@ pub(crate) struct Worker {
     /// This machine's address, if it has one besides loopback.
     pub(crate) machine: Option<IpAddr>,
     published: Arc<Published>,
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    snapshot: RefCell<Current>,
     seen: Cell<u64>,
     random: Cell<u64>,
+    #[expect(clippy::vec_box, reason = "what is kept is the box: it goes to a request and comes back")]
     heads: RefCell<Vec<Box<Heads>>>,
     /// Listeners that redirected connections are handed to, by address; made for one generation.
     targets: RefCell<(u64, HashMap<SocketAddr, Arc<Listener>>)>,
@@ -76,10 +80,9 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(index: usize, published: Arc<Published>, seed: u64) -> Self {
+    pub(crate) fn new(published: Arc<Published>, seed: u64) -> Self {
         let snapshot = published.load();
         Self {
-            index,
             buffers: Rc::default(),
             connections: Rc::default(),
             upstreams: Upstreams::default(),
@@ -98,7 +101,7 @@ impl Worker {
     }
 
     /// The configuration in force. Costs one load of a read-mostly word unless it has changed.
-    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> Current {
         let generation = self.published.generation.load(Ordering::Acquire);
         if generation != self.seen.get() {
             let snapshot = self.published.load();

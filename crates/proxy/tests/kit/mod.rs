@@ -1,6 +1,6 @@
 //! A proxy with a hand-made configuration, served to it over real xDS.
 
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
 pub mod backend;
 

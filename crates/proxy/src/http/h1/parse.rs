@@ -76,8 +76,6 @@ pub(crate) struct Message {
     pub(crate) framing: Framing,
     /// The connection may carry another message after this one.
     pub(crate) keep_alive: bool,
-    /// `Connection: upgrade` with an `Upgrade` field.
-    pub(crate) upgrade: bool,
     /// `Expect: 100-continue`.
     pub(crate) expects_continue: bool,
 }
@@ -126,7 +124,6 @@ pub(crate) fn request(
         len,
         framing,
         keep_alive: scan.keep_alive(head.version),
-        upgrade: scan.upgrade_named && scan.has_upgrade,
         expects_continue: scan.expects_continue && head.version == Version::Http11,
     }))
 }
@@ -184,7 +181,6 @@ pub(crate) fn response(
         len,
         framing,
         keep_alive: scan.keep_alive(head.version) && framing != Framing::UntilClose,
-        upgrade: scan.upgrade_named && scan.has_upgrade,
         expects_continue: false,
     }))
 }
@@ -229,8 +225,6 @@ struct Scan {
     chunked: bool,
     close: bool,
     keep: bool,
-    upgrade_named: bool,
-    has_upgrade: bool,
     expects_continue: bool,
     names: bool,
 }
@@ -264,7 +258,6 @@ fn load_fields(
             6 if name.eq_ignore_ascii_case(b"expect") => {
                 scan.expects_continue = value.eq_ignore_ascii_case(b"100-continue");
             }
-            7 if name.eq_ignore_ascii_case(b"upgrade") => scan.has_upgrade = true,
             10 if name.eq_ignore_ascii_case(b"connection") => scan_connection(value, &mut scan),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length = decimal(value).ok_or(Malformed::ContentLength)?;
@@ -298,9 +291,7 @@ fn scan_connection(value: &[u8], scan: &mut Scan) {
             scan.close = true;
         } else if option.eq_ignore_ascii_case(b"keep-alive") {
             scan.keep = true;
-        } else if option.eq_ignore_ascii_case(b"upgrade") {
-            scan.upgrade_named = true;
-        } else if !option.is_empty() {
+        } else if !option.is_empty() && !option.eq_ignore_ascii_case(b"upgrade") {
             scan.names = true;
         }
     }
