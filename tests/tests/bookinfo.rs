@@ -30,7 +30,12 @@ impl Sample {
     async fn start(files: &[&str], instances: &[(&str, &str, Option<&str>)]) -> Option<Self> {
         let data = shared_data()?.join("istio-samples");
         let mesh = Mesh::start();
-        let sample = Self { client: mesh.client("productpage", "default", &BTreeMap::from([("app", "productpage")])), mesh, backends: Vec::new(), data };
+        let sample = Self {
+            client: mesh.client("productpage", "default", &BTreeMap::from([("app", "productpage")])),
+            mesh,
+            backends: Vec::new(),
+            data,
+        };
         let mut sample = sample;
         for file in files {
             sample.apply(file);
@@ -108,7 +113,11 @@ async fn spread(to: SocketAddr, host: &str, of: usize) -> BTreeMap<String, usize
 fn within_three_sigma(counts: &BTreeMap<String, usize>, name: &str, share: f64, of: usize) {
     let got = counts.get(name).copied().unwrap_or(0) as f64;
     let (expected, sigma) = (share * of as f64, (of as f64 * share * (1.0 - share)).sqrt());
-    assert!((got - expected).abs() <= 3.0 * sigma, "{name}: {got}, expected {expected} ± {:.0}: {counts:?}", 3.0 * sigma);
+    assert!(
+        (got - expected).abs() <= 3.0 * sigma,
+        "{name}: {got}, expected {expected} ± {:.0}: {counts:?}",
+        3.0 * sigma
+    );
 }
 
 const BOOKINFO: &[(&str, &str, Option<&str>)] = &[
@@ -173,9 +182,15 @@ async fn bookinfo_faults_strike_jason_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bookinfo_comes_in_through_its_gateway() {
-    let Some(sample) = Sample::start(&["bookinfo/platform/kube/bookinfo.yaml"], BOOKINFO).await else { return };
+    let Some(sample) = Sample::start(&["bookinfo/platform/kube/bookinfo.yaml"], BOOKINFO).await else {
+        return;
+    };
     sample.apply("bookinfo/networking/bookinfo-gateway.yaml");
-    let gateway = sample.mesh.gateway("istio:default/bookinfo-gateway", "127.0.0.1", &BTreeMap::from([("istio", "ingressgateway")]));
+    let gateway = sample.mesh.gateway(
+        "istio:default/bookinfo-gateway",
+        "127.0.0.1",
+        &BTreeMap::from([("istio", "ingressgateway")]),
+    );
     let address = eventually("the gateway opens its port", || async { listener(&gateway).await }).await;
     let productpage = || sample.ask(address, "bookinfo.example", "/productpage", &[]);
     eventually("productpage through the gateway", || async {
@@ -202,7 +217,11 @@ async fn helloworld_splits_and_httpbin_answers() {
     let files = ["helloworld/helloworld.yaml", "httpbin/httpbin.yaml"];
     let Some(sample) = Sample::start(&files, &instances).await else { return };
     sample.apply("helloworld/helloworld-gateway.yaml");
-    let gateway = sample.mesh.gateway("istio:default/helloworld-gateway", "127.0.0.2", &BTreeMap::from([("istio", "ingressgateway")]));
+    let gateway = sample.mesh.gateway(
+        "istio:default/helloworld-gateway",
+        "127.0.0.2",
+        &BTreeMap::from([("istio", "ingressgateway")]),
+    );
     let address = eventually("the gateway opens its port", || async { listener(&gateway).await }).await;
     eventually("hello through the gateway", || async {
         let got = sample.ask(address, "hello.example", "/hello", &[]).await;
@@ -219,8 +238,11 @@ async fn every_bookinfo_file_is_accepted() {
     let Some(data) = shared_data() else { return };
     for folder in ["networking", "gateway-api"] {
         let mesh = Mesh::start();
-        let mut files: Vec<PathBuf> =
-            std::fs::read_dir(data.join("istio-samples/bookinfo").join(folder)).unwrap().flatten().map(|e| e.path()).collect();
+        let mut files: Vec<PathBuf> = std::fs::read_dir(data.join("istio-samples/bookinfo").join(folder))
+            .unwrap()
+            .flatten()
+            .map(|e| e.path())
+            .collect();
         files.sort();
         for file in files {
             let (code, out, err) = mesh.heddle(&["apply", "-f", &file.display().to_string()]);

@@ -6,6 +6,7 @@
 mod features;
 mod peer;
 mod raw;
+mod routes;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -75,7 +76,33 @@ fn resources(ports: &BTreeMap<&str, u16>, gateway_port: u16) -> String {
     for Feature { rule, .. } in FEATURES.iter().filter(|feature| !feature.rule.is_empty()) {
         text += &format!("  - {rule}\n");
     }
-    text + "  - {route: [{destination: {host: shop.mesh}}]}\n"
+    text += "  - {route: [{destination: {host: shop.mesh}}]}\n";
+    text + &gateway_api(ports, gateway_port)
+}
+
+/// The same backends as core Services behind a Gateway of Gateway API.
+fn gateway_api(ports: &BTreeMap<&str, u16>, gateway_port: u16) -> String {
+    let mut text = String::new();
+    for (name, port) in ports {
+        text += &format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: None, ports: [{{name: http, \
+             port: 80}}]}}\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}, labels: \
+             {{kubernetes.io/service-name: {name}}}}}\naddressType: IPv4\nports: [{{name: http, port: {port}}}]\nendpoints: \
+             [{{addresses: [127.0.0.1], conditions: {{ready: true}}}}]\n"
+        );
+    }
+    text += &format!(
+        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {{name: heddle}}\nspec: \
+         {{controllerName: heddle.dev/gateway-controller}}\n---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\n\
+         metadata: {{name: gw}}\nspec: {{gatewayClassName: heddle, listeners: [{{name: http, port: {gateway_port}, \
+         protocol: HTTP}}]}}\n"
+    );
+    text += "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: shop}\n\
+             spec:\n  parentRefs: [{name: gw}]\n  hostnames: [shop.mesh]\n  rules:\n";
+    for Feature { rule, .. } in routes::ROUTES.iter().filter(|feature| !feature.rule.is_empty()) {
+        text += &format!("  - {rule}\n");
+    }
+    text + "  - {backendRefs: [{name: shop, port: 80}]}\n"
 }
 
 async fn world(gateway_port: u16) -> World {
@@ -228,9 +255,9 @@ fn met(outcome: &Outcome) -> String {
     outcome.status.to_string()
 }
 
-async fn compare(world: &World, peers: &[Peer], place: &str) -> (usize, Vec<String>) {
+async fn compare(world: &World, peers: &[Peer], place: &str, features: &[Feature]) -> (usize, Vec<String>) {
     let (mut sent, mut complaints) = (0, Vec::new());
-    for Feature { name, requests, .. } in FEATURES {
+    for Feature { name, requests, .. } in features {
         for (line, expected) in *requests {
             sent += 1;
             let mut reference: Option<Outcome> = None;
@@ -274,13 +301,13 @@ async fn no_refusals(world: &World) {
     }
 }
 
-async fn differential(place: &'static str) {
+async fn differential(place: &'static str, features: &[Feature], least: usize) {
     let Some(envoy) = heddle_tests::peer::envoy() else { return };
     let port = free_address([127, 0, 0, 1]).port();
     let world = world(port).await;
     let at = |last: u8| match place {
         "sidecar" => Place::Sidecar,
-        _ => Place::Gateway(SocketAddr::from(([127, 0, 0, last], port))),
+        kind => Place::Gateway(kind, SocketAddr::from(([127, 0, 0, last], port))),
     };
     let dir = world.scratch.path();
     let peers = [
@@ -289,19 +316,24 @@ async fn differential(place: &'static str) {
         Peer::heddle(world.xds, at(13)).await,
     ];
     ready(&peers).await;
-    let (sent, complaints) = compare(&world, &peers, place).await;
+    let (sent, complaints) = compare(&world, &peers, place, features).await;
     no_refusals(&world).await;
     say(&format!("{place}: {sent} requests, {} differences", complaints.len()));
-    assert!(sent >= 150, "{sent}");
+    assert!(sent >= least, "{sent}");
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sidecar_answers_as_envoy_does() {
-    differential("sidecar").await;
+    differential("sidecar", FEATURES, 150).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_answers_as_envoy_does() {
-    differential("gateway").await;
+    differential("istio", FEATURES, 150).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_of_gateway_api_answers_as_envoy_does() {
+    differential("k8s", routes::ROUTES, 40).await;
 }

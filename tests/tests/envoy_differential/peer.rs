@@ -35,15 +35,15 @@ impl Drop for Peer {
 pub enum Place {
     /// With an explicit outbound address.
     Sidecar,
-    /// `istio:default/gw` on this address and port.
-    Gateway(SocketAddr),
+    /// `istio:default/gw` or `k8s:default/gw` on this address and port.
+    Gateway(&'static str, SocketAddr),
 }
 
 impl Place {
     fn role(self) -> &'static str {
         match self {
             Self::Sidecar => "sidecar",
-            Self::Gateway(_) => "router",
+            Self::Gateway(..) => "router",
         }
     }
 }
@@ -68,7 +68,9 @@ impl Peer {
                 let address = free_address([127, 0, 0, 1]);
                 (address, format!("OUTBOUND: \"{address}\", INTERCEPTION_MODE: NONE"))
             }
-            Place::Gateway(at) => (at, format!("GATEWAY: \"istio:default/gw\", BIND: \"{}\"", at.ip())),
+            Place::Gateway(kind, at) => {
+                (at, format!("GATEWAY: \"{kind}:default/gw\", BIND: \"{}\"", at.ip()))
+            }
         };
         let admin = free_address([127, 0, 0, 1]);
         let role = place.role();
@@ -118,9 +120,9 @@ impl Peer {
         };
         let config = match place {
             Place::Sidecar => ProxyConfig { outbound: Some(SocketAddr::from(([127, 0, 0, 1], 0))), ..common },
-            Place::Gateway(at) => ProxyConfig {
+            Place::Gateway(kind, at) => ProxyConfig {
                 role: Role::Gateway,
-                gateway: Some("istio:default/gw".into()),
+                gateway: Some(format!("{kind}:default/gw")),
                 bind: Some(at.ip()),
                 ..common
             },
@@ -128,7 +130,7 @@ impl Peer {
         let proxy = Proxy::start(config).await.unwrap_or_else(|e| panic!("heddle: {e}"));
         let address = match place {
             Place::Sidecar => proxy.bound().outbound.unwrap_or_else(|| panic!("no outbound address")),
-            Place::Gateway(at) => at,
+            Place::Gateway(_, at) => at,
         };
         Self { name: "heddle", address, running: Running::Heddle(Box::new(proxy)) }
     }

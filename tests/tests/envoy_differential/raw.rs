@@ -133,6 +133,11 @@ async fn serve(name: &'static str, mut stream: TcpStream, log: Log) -> std::io::
         if let Some(slow) = slow {
             tokio::time::sleep(Duration::from_millis(slow)).await;
         }
+        if status == 101 {
+            let answer = "HTTP/1.1 101 Fine\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Up: 1\r\n\r\n";
+            stream.write_all(answer.as_bytes()).await?;
+            continue;
+        }
         let body = if head_only { "" } else { name };
         let answer = format!(
             "HTTP/1.1 {status} Fine\r\nContent-Type: text/plain\r\nX-Up: 1\r\nX-Gone: 1\r\nServer: backend\r\n\

@@ -173,11 +173,7 @@ fn normalize_port(http: &HttpConnectionManager, downstream: &Downstream, head: &
 fn hop_by_hop(head: &mut RequestHead) {
     let upgrade = requested_upgrade(head);
     let upgrading = upgrade.is_some_and(|kind| !kind.eq_ignore_ascii_case(b"h2c"));
-    if upgrading && head.method != Method::Connect {
-        if !head.headers.contains("transfer-encoding") && !head.headers.contains("content-length") {
-            head.headers.append("content-length", b"0");
-        }
-    } else if head.method != Method::Connect {
+    if !upgrading && head.method != Method::Connect {
         let trailers = head.headers.get_all("te").any(|value| {
             value.split(|b| *b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"))
         });

@@ -237,7 +237,8 @@ impl<'c> Exchange<'c> {
         let length = upstream.response_length(response);
         let tunnel = response.status == 101
             || (request.method == Method::Connect && (200..300).contains(&response.status));
-        if !forward.http.router.suppress_envoy_headers {
+        // Counted from the end of the request, so it does not exist before that.
+        if !tunnel && self.client.stream.recv_done() && !forward.http.router.suppress_envoy_headers {
             let time = trying.service_time().as_millis();
             response.headers.set("x-envoy-upstream-service-time", time.to_string().as_bytes());
         }
@@ -383,7 +384,7 @@ impl<'c> Exchange<'c> {
 
     async fn send_answer(&mut self, body: &[u8]) -> Ended {
         answer::describe(&mut self.heads.response, body);
-        if !self.client.stream.recv_done() {
+        if !self.client.stream.recv_done() || decide::requested_upgrade(&self.heads.request).is_some() {
             // Nobody reads the rest of the request, so nothing can follow it on this connection.
             self.client.keep_alive = false;
         }

@@ -3,20 +3,21 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::client::Client;
 use super::exchange::Exchange;
-use super::h1::encode::Case;
+use super::h1::encode::{self, Case};
+use super::h1::framing::Framing;
 use super::h1::parse::{self, Limits, Malformed, Message};
-use super::head::{RequestHead, Version};
+use super::head::{RequestHead, ResponseHead, Version};
 use super::stream::{Stream, WireStream};
 use crate::conn::alarm::Alarm;
 use crate::conn::registry::{Control, Wish};
 use crate::conn::wire::Wire;
-use crate::decide::Downstream;
+use crate::decide::{self, Downstream};
 use crate::snapshot::HttpConnectionManager;
 use crate::telemetry::{Flags, Record};
 use crate::worker::Worker;
@@ -204,9 +205,10 @@ async fn refuse(worker: &Worker, downstream: &Downstream, client: &mut Client, s
     record.finish(worker, Instant::now());
     client.keep_alive = false;
     if let Stream::Wire(stream) = &mut client.stream {
-        let reason = super::h1::encode::reason(status);
-        let answer = format!("HTTP/1.1 {status} {reason}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-        stream.wire.output().extend_from_slice(answer.as_bytes());
+        let mut head = ResponseHead::new(status).with("connection", "close").with("content-length", "0");
+        worker.date.with(SystemTime::now(), |date| head.headers.append("date", date));
+        decide::finish_response(downstream, &RequestHead::default(), true, &mut head);
+        encode::response(stream.wire.output(), &head, Framing::Empty, true, Case::Lower);
         let _ = poll_fn(|cx| stream.wire.poll_flush(cx)).await;
     }
 }
