@@ -35,6 +35,7 @@ fn virtual_services() {
     let http = |route: &str| format!("spec: {{hosts: [a], http: [{{{route}}}]}}");
     let cases = [
         (http(to), "", ""),
+        (http(&format!("{to}, headers: {{request: {{set: {{x: '50%'}}}}}}")), "", ""),
         (
             "spec: {hosts: ['*'], http: [{route: [{destination: {host: a}}]}]}".into(),
             "HDL0201",
@@ -69,7 +70,7 @@ fn virtual_services() {
             "spec.http[0].fault.abort.percentage",
         ),
         (
-            http(&format!("{to}, headers: {{request: {{set: {{x: '50%'}}}}}}")),
+            http(&format!("{to}, headers: {{request: {{set: {{x: '50% of'}}}}}}")),
             "HDL0110",
             "spec.http[0].headers.request.set[x]",
         ),

@@ -149,6 +149,10 @@ fn header_value(value: &str, at: &mut Judge<'_>) {
     let mut rest = value;
     while let Some(start) = rest.find('%') {
         rest = &rest[start + 1..];
+        // `100%`: nothing follows that could be an operator.
+        if rest.is_empty() {
+            return;
+        }
         if let Some(tail) = rest.strip_prefix('%') {
             rest = tail;
             continue;
