@@ -386,16 +386,16 @@ fn describe() {
 fn bad_input_is_refused_in_words() {
     play(&[
         step("create --validate=false -f -")
-            .stdin("{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: v}, spec: {hosts: [a], htp: []}}")
+            .stdin("{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: v}, spec: {hosts: [a], tcp: [{route: [{destination: {host: a}}]}], htp: []}}")
             .says(&["created"]),
         step("create --validate=strict -f -")
             .since(25)
-            .stdin("{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: w}, spec: {hosts: [a], htp: []}}")
+            .stdin("{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: w}, spec: {hosts: [a], tcp: [{route: [{destination: {host: a}}]}], htp: []}}")
             .fails()
             .says(&["strict decoding error", "spec.htp"]),
         step("create --validate=warn -f -")
             .since(25)
-            .stdin("{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: x}, spec: {hosts: [a], htp: []}}")
+            .stdin("{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: x}, spec: {hosts: [a], tcp: [{route: [{destination: {host: a}}]}], htp: []}}")
             .says(&["Warning: unknown field \"spec.htp\"", "created"]),
         step("create --validate=false -f -")
             .stdin("{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: Bad_Name}, spec: {hosts: [a]}}")
