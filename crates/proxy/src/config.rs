@@ -72,8 +72,9 @@ pub struct ProxyConfig {
     pub cluster_domain: String,
     /// Address others reach this workload at.
     pub advertise: Option<IpAddr>,
-    /// Outbound listener.
-    pub outbound: Option<SocketAddr>,
+    /// Outbound listeners: whose workloads each one serves (`NAMESPACE[/KEY=VALUE,...]`; none: this proxy's own), and address.
+    /// A node proxy has one for each workload scope that it carries.
+    pub outbound: Vec<(Option<String>, SocketAddr)>,
     /// Inbound listeners: application port (none: the only one) and address.
     pub inbound: Vec<(Option<u16>, SocketAddr)>,
     /// Interception mode.
@@ -111,7 +112,7 @@ impl Default for ProxyConfig {
             cluster_id: "Kubernetes".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             advertise: None,
-            outbound: None,
+            outbound: Vec::new(),
             inbound: Vec::new(),
             interception: Interception::None,
             gateway: None,
@@ -141,8 +142,8 @@ impl fmt::Debug for ProxyConfig {
 /// The addresses a data plane really listens on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bound {
-    /// Outbound listener.
-    pub outbound: Option<SocketAddr>,
+    /// Outbound listeners.
+    pub outbound: Vec<(Option<String>, SocketAddr)>,
     /// Inbound listeners.
     pub inbound: Vec<(Option<u16>, SocketAddr)>,
     /// Admin server.
@@ -185,8 +186,13 @@ impl ProxyConfig {
         if !self.service_account.is_empty() {
             metadata.insert("SERVICE_ACCOUNT".to_owned(), text(&self.service_account));
         }
-        if let Some(address) = bound.outbound {
-            metadata.insert("OUTBOUND".to_owned(), text(&address.to_string()));
+        if !bound.outbound.is_empty() {
+            let list = bound.outbound.iter().map(|(of, address)| match of {
+                Some(of) => text(&format!("{of}={address}")),
+                None => text(&address.to_string()),
+            });
+            let list = ListValue { values: list.collect() };
+            metadata.insert("OUTBOUND".to_owned(), Value { kind: Some(Kind::ListValue(list)) });
         }
         if !bound.inbound.is_empty() {
             let list = bound.inbound.iter().map(|(port, address)| match port {

@@ -90,7 +90,8 @@ impl Proxy {
         let count = config.worker_count();
         let mut sockets = Sockets::default();
         let mut bound = Bound::default();
-        if let Some(address) = config.outbound {
+        for (of, address) in &config.outbound {
+            let address = *address;
             let options = Options {
                 transparent: config.interception == crate::config::Interception::Tproxy,
                 freebind: false,
@@ -100,7 +101,7 @@ impl Proxy {
                 None => sockets::bind(address, count, options),
             };
             let made = made.map_err(|error| ProxyError::Bind { what: "outbound", address, error })?;
-            bound.outbound = sockets::address_of(&made);
+            bound.outbound.extend(sockets::address_of(&made).map(|address| (of.clone(), address)));
             sockets.reserve(made);
         }
         for (port, address) in &config.inbound {

@@ -204,7 +204,7 @@ impl Bed {
                 let config = ProxyConfig {
                     name: workload.to_owned(),
                     namespace: namespace.to_owned(),
-                    outbound: Some(address),
+                    outbound: vec![(None, address)],
                     ..ProxyConfig::default()
                 };
                 self.heddle(config).await

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<bool, String> {
 fn announce(bound: &Bound, dir: &std::path::Path) {
     let ports = Ports {
         pid: Some(std::process::id()),
-        outbound: bound.outbound.into_iter().collect(),
+        outbound: bound.outbound.iter().map(|(_, address)| *address).collect(),
         inbound: bound.inbound.iter().map(|(app, address)| (app.unwrap_or(0), *address)).collect(),
         admin: bound.admin,
         dns: bound.dns,
@@ -69,7 +69,7 @@ fn config(args: &ProxyArgs) -> Result<ProxyConfig, String> {
         labels,
         node_id: args.node_id.clone(),
         advertise: args.advertise,
-        outbound: with_default(outbound, args.role)?,
+        outbound: with_default(outbound, args.role),
         inbound,
         interception: Interception::None,
         gateway: args.gateway.clone(),
@@ -88,13 +88,11 @@ fn config(args: &ProxyArgs) -> Result<ProxyConfig, String> {
 fn with_default(
     outbound: Vec<(Option<String>, SocketAddr)>,
     role: Role,
-) -> Result<Option<SocketAddr>, String> {
-    match outbound.as_slice() {
-        [] if role == Role::Gateway => Ok(None),
-        [] => Ok(Some(SocketAddr::from(([127, 0, 0, 1], 15001)))),
-        [(None, address)] => Ok(Some(*address)),
-        _ => Err("several outbound addresses are not built yet".to_owned()),
+) -> Vec<(Option<String>, SocketAddr)> {
+    if outbound.is_empty() && role != Role::Gateway {
+        return vec![(None, SocketAddr::from(([127, 0, 0, 1], 15001)))];
     }
+    outbound
 }
 
 /// `[NS[/K=V,...]=]ADDR`

@@ -41,7 +41,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, String> {
         namespace: args.namespace.clone(),
         labels: labels.clone(),
         advertise: Some(args.advertise),
-        outbound: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+        outbound: vec![(None, SocketAddr::from(([127, 0, 0, 1], 0)))],
         inbound: vec![(Some(args.port), SocketAddr::new(args.advertise, 0))],
         admin: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         dns: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, String> {
     .await
     .map_err(|e| e.to_string())?;
     let bound = proxy.bound();
-    let outbound = bound.outbound.ok_or("the sidecar has no outbound address")?;
+    let (_, outbound) = *bound.outbound.first().ok_or("the sidecar has no outbound address")?;
     let (_, inbound) = *bound.inbound.first().ok_or("the sidecar has no inbound address")?;
 
     let mut child = start(args, outbound)?;

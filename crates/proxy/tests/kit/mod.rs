@@ -64,13 +64,13 @@ impl Mesh {
         tokio::spawn(heddle_xds::serve(xds, source.clone(), std::future::pending()));
         let config = ProxyConfig {
             xds: uri,
-            outbound: Some(listen),
+            outbound: vec![(None, listen)],
             workers: Some(workers),
             admin: Some(([127, 0, 0, 1], 0).into()),
             ..ProxyConfig::default()
         };
         let proxy = Proxy::start(config).await.unwrap();
-        let address = proxy.bound().outbound.unwrap();
+        let address = proxy.bound().outbound[0].1;
         let mesh = Self { proxy, source, address };
         mesh.publish(make(address));
         mesh.until(|proxy| proxy.waiting_for().is_empty()).await;
