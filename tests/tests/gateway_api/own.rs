@@ -94,7 +94,7 @@ fn share(entry: &Value) -> Value {
     expanded
 }
 
-/// `resolved` and `accepted`: a route and the reason for which the condition is false.
+/// `status` as the suite's data has it, and `resolved` and `accepted`: a route and the reason for which the condition is false.
 fn statuses(case: &Value) -> Value {
     let mut statuses = Vec::new();
     for (field, kind) in [("resolved", "ResolvedRefs"), ("accepted", "Accepted")] {
@@ -105,5 +105,6 @@ fn statuses(case: &Value) -> Value {
             ]}));
         }
     }
+    statuses.extend(case["status"].as_array().into_iter().flatten().cloned());
     statuses.into()
 }

@@ -16,6 +16,10 @@ pub(crate) async fn check(bed: &Bed, assert: &str, args: &[Value]) -> Outcome<()
             objects.route_condition("HTTPRoute", args, &condition("ResolvedRefs", "True")).await
         }
         "HTTPRouteMustHaveCondition" => objects.route_condition("HTTPRoute", args, &args[2]).await,
+        "TLSRouteMustHaveCondition" => objects.route_condition("TLSRoute", args, &args[2]).await,
+        "TLSRouteMustHaveNoAcceptedParents" => objects.no_accepted_parents("TLSRoute", args).await,
+        "GatewayMustHaveCondition" => objects.gateway_condition(args).await,
+        "GatewayClassMustBeAccepted" => objects.class(args).await,
         "TCPRouteMustHaveCondition" => objects.route_condition("TCPRoute", args, &args[2]).await,
         "HTTPRouteMustHaveLatestConditions" => objects.latest("HTTPRoute", args).await,
         "GatewayMustHaveLatestConditions" => objects.latest("Gateway", args).await,
@@ -85,6 +89,18 @@ impl Objects<'_> {
         let parent = parent.ok_or_else(|| format!("{of}: no status for parent {gateway}"))?;
         current(&route, &parent["conditions"]).map_err(|e| format!("{of}: {e}"))?;
         has(&parent["conditions"], wanted).map_err(|e| format!("{of}: {e}"))
+    }
+
+    async fn gateway_condition(&self, args: &[Value]) -> Outcome<()> {
+        let gateway = self.get("Gateway", &args[0]).await?;
+        current(&gateway, &gateway["status"]["conditions"])?;
+        has(&gateway["status"]["conditions"], &args[1])
+    }
+
+    async fn class(&self, args: &[Value]) -> Outcome<()> {
+        let class = self.bed.get("GatewayClass", "", args[0].as_str().unwrap_or_default()).await?;
+        current(&class, &class["status"]["conditions"])?;
+        has(&class["status"]["conditions"], &condition("Accepted", "True"))
     }
 
     async fn latest(&self, kind: &str, args: &[Value]) -> Outcome<()> {
