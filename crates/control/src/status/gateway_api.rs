@@ -54,6 +54,7 @@ pub(crate) fn gateway_class(generation: i64, parameters: Option<&str>) -> Value 
 const FEATURES: &[&str] = &[
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
+    "GRPCRouteRequestHeaderModifier",
     "Gateway",
     "GatewayAddressEmpty",
     "GatewayHTTPListenerIsolation",
@@ -88,6 +89,8 @@ const FEATURES: &[&str] = &[
     "HTTPRouteSchemeRedirect",
     "Mesh",
     "MeshConsumerRoute",
+    "MeshHTTPRouteBackendRequestHeaderModification",
+    "MeshHTTPRouteSchemeRedirect",
     "ReferenceGrant",
     "TCPRoute",
 ];
@@ -190,4 +193,13 @@ fn parent_ref(parent: &ParentRef) -> Value {
         value["port"] = json!(port);
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    /// The specification asks for that order.
+    #[test]
+    fn features_are_in_alphabetical_order() {
+        assert!(super::FEATURES.is_sorted());
+    }
 }
