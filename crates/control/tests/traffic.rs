@@ -82,7 +82,7 @@ spec:
     redirect: {uri: /here, redirectCode: 302}
   - match: [{uri: {prefix: /old}}]
     rewrite: {uri: /new, authority: inner}
-    headers: {request: {set: {X-Percent: 100%}}, response: {add: {x-seen: 'by mesh'}}}
+    headers: {request: {set: {X-Percent: 100%%}}, response: {add: {x-seen: 'by mesh'}}}
     route: [{destination: {host: reviews, subset: v1, port: {number: 9080}}}]
   - route: [{destination: {host: reviews, subset: v1, port: {number: 9080}}}]
   tcp:
