@@ -119,7 +119,9 @@ impl Peer {
             ..ProxyConfig::default()
         };
         let config = match place {
-            Place::Sidecar => ProxyConfig { outbound: vec![(None, SocketAddr::from(([127, 0, 0, 1], 0)))], ..common },
+            Place::Sidecar => {
+                ProxyConfig { outbound: vec![(None, SocketAddr::from(([127, 0, 0, 1], 0)))], ..common }
+            }
             Place::Gateway(kind, at) => ProxyConfig {
                 role: Role::Gateway,
                 gateway: Some(format!("{kind}:default/gw")),
@@ -129,7 +131,9 @@ impl Peer {
         };
         let proxy = Proxy::start(config).await.unwrap_or_else(|e| panic!("heddle: {e}"));
         let address = match place {
-            Place::Sidecar => proxy.bound().outbound.first().unwrap_or_else(|| panic!("no outbound address")).1,
+            Place::Sidecar => {
+                proxy.bound().outbound.first().unwrap_or_else(|| panic!("no outbound address")).1
+            }
             Place::Gateway(_, at) => at,
         };
         Self { name: "heddle", address, running: Running::Heddle(Box::new(proxy)) }

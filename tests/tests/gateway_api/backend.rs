@@ -55,6 +55,22 @@ pub(crate) enum Speaks {
     Tcp,
 }
 
+/// What the images of the suite listen on, by their environment.
+pub(crate) fn ports(container: &Value) -> Vec<(u16, Speaks)> {
+    let env = container["env"].as_array().cloned().unwrap_or_default();
+    let set = |name: &str| env.iter().any(|entry| entry["name"] == *name);
+    if container["image"].as_str().is_some_and(|image| image.contains("echo-advanced")) {
+        return vec![(8080, Speaks::Http), (9090, Speaks::Tcp), (7070, Speaks::Grpc)];
+    }
+    if set("TCP_ECHO_SERVER") {
+        return vec![(3000, Speaks::Tcp)];
+    }
+    if set("GRPC_ECHO_SERVER") {
+        return vec![(3000, Speaks::Grpc)];
+    }
+    vec![(3000, Speaks::Http), (3001, Speaks::Http)]
+}
+
 /// Serves one pod: every port until the set is dropped.
 pub(crate) async fn serve(
     tasks: &mut JoinSet<()>,

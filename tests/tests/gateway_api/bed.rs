@@ -20,8 +20,9 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 
 use super::{
-    backend::{self, Log, Pod, Speaks},
+    backend::{self, Log, Pod},
     client::Outcome,
+    envoy,
 };
 
 const CLASS: &str = "heddle";
@@ -198,7 +199,7 @@ impl Bed {
         if let Some((address, _)) = self.clients.lock().unwrap().get(workload) {
             return Ok(*address);
         }
-        let address = SocketAddr::from((self.fresh_address(79), 15001));
+        let address = SocketAddr::from((self.fresh_address(2), 15001));
         let running = match self.data_plane {
             DataPlane::Heddle => {
                 let config = ProxyConfig {
@@ -222,7 +223,9 @@ impl Bed {
     }
 
     /// A local address of its own for everything that is started.
+    /// Of other networks than those of another run on this machine, most likely.
     fn fresh_address(&self, net: u8) -> Ipv4Addr {
+        let net = 32 + u8::try_from(std::process::id() % 70).unwrap() * 3 + net;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         Ipv4Addr::new(127, net, u8::try_from(number / 250).unwrap(), u8::try_from(number % 250 + 1).unwrap())
     }
@@ -236,11 +239,11 @@ impl Bed {
         }
         let template = &value["spec"]["template"];
         let labels = serde_json::from_value(template["metadata"]["labels"].clone()).unwrap_or_default();
-        let ports = ports(&template["spec"]["containers"][0]);
+        let ports = backend::ports(&template["spec"]["containers"][0]);
         let mut tasks = JoinSet::new();
         let mut pods = Vec::new();
         for replica in 0..value["spec"]["replicas"].as_u64().unwrap_or(1) {
-            let (ip, pod) = (self.fresh_address(77), format!("{name}-{replica}"));
+            let (ip, pod) = (self.fresh_address(0), format!("{name}-{replica}"));
             let own = Pod { name: pod.clone(), namespace: namespace.clone(), service: name.clone() };
             backend::serve(&mut tasks, own, self.log.clone(), ip, &ports)
                 .await
@@ -303,7 +306,7 @@ impl Bed {
         if !listeners.iter().any(plain) || self.proxies.lock().unwrap().contains_key(&id) {
             return Ok(());
         }
-        let address = self.fresh_address(78);
+        let address = self.fresh_address(1);
         let (reference, bind) = (format!("k8s:{namespace}/{name}"), address.to_string());
         let running = match self.data_plane {
             DataPlane::Heddle => {
@@ -351,25 +354,7 @@ impl Bed {
 
     fn envoy(&self, name: &str, id: &str, metadata: &Value) -> std::io::Result<Running> {
         let binary = peer::envoy().ok_or_else(|| std::io::Error::other("no Envoy"))?;
-        let grpc = json!({"envoy_grpc": {"cluster_name": "xds"}});
-        let http2 = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": {"http2_protocol_options": {}}}});
-        let endpoint = json!({"endpoint": {"address": {"socket_address":
-            {"address": self.xds.ip().to_string(), "port_value": self.xds.port()}}}});
-        let bootstrap = json!({
-            "node": {"id": id, "cluster": name, "metadata": metadata},
-            "dynamic_resources": {
-                "ads_config": {"api_type": "DELTA_GRPC", "transport_api_version": "V3", "grpc_services": [grpc]},
-                "lds_config": {"ads": {}, "resource_api_version": "V3"},
-                "cds_config": {"ads": {}, "resource_api_version": "V3"},
-            },
-            "static_resources": {"clusters": [{
-                "name": "xds", "type": "STATIC", "connect_timeout": "5s",
-                "typed_extension_protocol_options": http2,
-                "load_assignment": {"cluster_name": "xds", "endpoints": [{"lb_endpoints": [endpoint]}]},
-            }]},
-        });
+        let bootstrap = envoy::bootstrap(self.xds, name, id, metadata);
         let path = self.scratch.path().join(format!("{name}.json"));
         std::fs::write(&path, bootstrap.to_string())?;
         // Envoy dies with its starter's session otherwise.
@@ -403,20 +388,4 @@ impl Bed {
 
 fn find(kind: &str) -> Option<&'static Kind> {
     ["", "gateway.networking.k8s.io", "discovery.k8s.io"].iter().find_map(|group| Kind::find(group, kind))
-}
-
-/// What the images of the suite listen on, by their environment.
-fn ports(container: &Value) -> Vec<(u16, Speaks)> {
-    let env = container["env"].as_array().cloned().unwrap_or_default();
-    let set = |name: &str| env.iter().any(|entry| entry["name"] == *name);
-    if container["image"].as_str().is_some_and(|image| image.contains("echo-advanced")) {
-        return vec![(8080, Speaks::Http), (9090, Speaks::Tcp), (7070, Speaks::Grpc)];
-    }
-    if set("TCP_ECHO_SERVER") {
-        return vec![(3000, Speaks::Tcp)];
-    }
-    if set("GRPC_ECHO_SERVER") {
-        return vec![(3000, Speaks::Grpc)];
-    }
-    vec![(3000, Speaks::Http), (3001, Speaks::Http)]
 }

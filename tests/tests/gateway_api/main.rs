@@ -7,6 +7,7 @@
 mod backend;
 mod bed;
 mod client;
+mod envoy;
 mod own;
 mod statuses;
 mod traffic;
