@@ -1,12 +1,12 @@
 //! Routing features: a rule of a VirtualService each, and requests that must and must not meet it.
 
 /// A rule and its requests.
-pub struct Feature {
-    pub name: &'static str,
+pub(crate) struct Feature {
+    pub(crate) name: &'static str,
     /// An entry of `spec.http`; empty for what needs none.
-    pub rule: &'static str,
+    pub(crate) rule: &'static str,
     /// Request and what must come of it: a backend's name, or a status.
-    pub requests: &'static [(&'static str, &'static str)],
+    pub(crate) requests: &'static [(&'static str, &'static str)],
 }
 
 const fn feature(
@@ -19,7 +19,7 @@ const fn feature(
 
 /// A request is `METHOD PATH name=value ...`; `_` in values stands for a space; `@HOST` before the path names another host;
 /// `body=` sends one.
-pub const FEATURES: &[Feature] = &[
+pub(crate) const FEATURES: &[Feature] = &[
     feature(
         "exact path",
         "{match: [{uri: {exact: /exact}}], route: [{destination: {host: a.mesh}}]}",

@@ -66,11 +66,8 @@ fn resources(ports: &BTreeMap<&str, u16>, gateway_port: u16) -> String {
         "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: gw}}\nspec: {{selector: {{istio: gw}}, \
          servers: [{{port: {{number: {gateway_port}, name: http, protocol: HTTP}}, hosts: ['*']}}]}}\n"
     );
-    text += &format!(
-        "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: a}}\nspec: {{hosts: [a.mesh, \
-         'a.mesh:80'], gateways: [gw], http: [{{route: [{{destination: {{host: a.mesh}}}}]}}]}}\n"
-    )
-    .replace(", 'a.mesh:80'", "");
+    text += "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\nspec: {hosts: [a.mesh], \
+             gateways: [gw], http: [{route: [{destination: {host: a.mesh}}]}]}\n";
     text += "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: shop}\n\
              spec:\n  hosts: [shop.mesh]\n  gateways: [mesh, gw]\n  http:\n";
     for Feature { rule, .. } in FEATURES.iter().filter(|feature| !feature.rule.is_empty()) {

@@ -10,9 +10,9 @@ use std::{
 use heddle_proxy::{Proxy, ProxyConfig, Role};
 
 /// A data plane that takes requests at `address`.
-pub struct Peer {
-    pub name: &'static str,
-    pub address: SocketAddr,
+pub(crate) struct Peer {
+    pub(crate) name: &'static str,
+    pub(crate) address: SocketAddr,
     running: Running,
 }
 
@@ -32,7 +32,7 @@ impl Drop for Peer {
 
 /// Where a data plane stands.
 #[derive(Clone, Copy)]
-pub enum Place {
+pub(crate) enum Place {
     /// With an explicit outbound address.
     Sidecar,
     /// `istio:default/gw` or `k8s:default/gw` on this address and port.
@@ -48,14 +48,14 @@ impl Place {
     }
 }
 
-pub fn free_address(ip: [u8; 4]) -> SocketAddr {
+pub(crate) fn free_address(ip: [u8; 4]) -> SocketAddr {
     let listener = std::net::TcpListener::bind(SocketAddr::from((ip, 0)));
     listener.and_then(|l| l.local_addr()).unwrap_or_else(|error| panic!("no free port on {ip:?}: {error}"))
 }
 
 impl Peer {
     /// Starts Envoy; `api` is `GRPC` or `DELTA_GRPC`.
-    pub fn envoy(
+    pub(crate) fn envoy(
         name: &'static str,
         binary: &Path,
         api: &str,
@@ -110,7 +110,7 @@ impl Peer {
     }
 
     /// Starts heddle's proxy in this process.
-    pub async fn heddle(xds: SocketAddr, place: Place) -> Self {
+    pub(crate) async fn heddle(xds: SocketAddr, place: Place) -> Self {
         let common = ProxyConfig {
             xds: format!("http://{xds}"),
             name: "client".into(),

@@ -15,25 +15,25 @@ use tokio::{
 
 /// A message as it stood on the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Message {
+pub(crate) struct Message {
     /// Request line or status line.
-    pub first: String,
-    pub headers: Vec<(String, String)>,
-    pub body: String,
+    pub(crate) first: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
 }
 
 impl Message {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.first.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
     }
 }
 
 /// Reads one message. `bodiless`: the answer to a HEAD.
-pub async fn read_message(
+pub(crate) async fn read_message(
     stream: &mut TcpStream,
     rest: &mut Vec<u8>,
     bodiless: bool,
@@ -93,11 +93,11 @@ async fn read_chunks(stream: &mut TcpStream, rest: &mut Vec<u8>) -> std::io::Res
 }
 
 /// What backends saw, by the value of `x-case`.
-pub type Log = Arc<Mutex<HashMap<String, Vec<(String, Message)>>>>;
+pub(crate) type Log = Arc<Mutex<HashMap<String, Vec<(String, Message)>>>>;
 
 /// A backend that says its name. `x-answer` asks for a status, `x-slow` for milliseconds of thought.
-pub struct Backend {
-    pub port: u16,
+pub(crate) struct Backend {
+    pub(crate) port: u16,
     task: JoinHandle<()>,
 }
 
@@ -108,7 +108,7 @@ impl Drop for Backend {
 }
 
 impl Backend {
-    pub async fn start(name: &'static str, log: Log) -> Self {
+    pub(crate) async fn start(name: &'static str, log: Log) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|e| panic!("{e}"));
         let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
         let task = tokio::spawn(async move {
@@ -150,7 +150,12 @@ async fn serve(name: &'static str, mut stream: TcpStream, log: Log) -> std::io::
 }
 
 /// One request by a connection of its own, from 127.0.0.`from`.
-pub async fn send(to: SocketAddr, request: &str, head_only: bool, from: u8) -> Result<Message, String> {
+pub(crate) async fn send(
+    to: SocketAddr,
+    request: &str,
+    head_only: bool,
+    from: u8,
+) -> Result<Message, String> {
     let exchange = async {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::from(([127, 0, 0, from], 0)))?;

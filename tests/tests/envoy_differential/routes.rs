@@ -11,7 +11,7 @@ const fn feature(
 }
 
 /// As [`crate::features::FEATURES`], with rules of an HTTPRoute.
-pub const ROUTES: &[Feature] = &[
+pub(crate) const ROUTES: &[Feature] = &[
     feature(
         "path types",
         "{matches: [{path: {type: Exact, value: /exact}}, {path: {type: PathPrefix, value: /pre}}, \

@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern as M;
 
 use super::kit::*;
+use super::matching::roll;
 use super::*;
 use crate::http::head::ResponseHead;
 

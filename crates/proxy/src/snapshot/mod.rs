@@ -8,10 +8,12 @@ mod cluster;
 mod compile;
 pub mod disk;
 mod endpoint;
+mod filter;
 mod http;
 mod listener;
 mod name;
 mod refs;
+mod retry;
 mod route;
 
 use std::sync::Arc;
@@ -20,9 +22,11 @@ pub use self::builder::{Nack, RawResource, SnapshotBuilder, WARMING, WantChange}
 pub use self::cluster::*;
 pub use self::compile::{Effect, Rule, rules};
 pub use self::endpoint::*;
+pub use self::filter::*;
 pub use self::http::*;
 pub use self::listener::*;
 pub use self::name::{BuildNameHasher, Name, NameMap, NameRef};
+pub use self::retry::*;
 pub use self::route::*;
 
 /// One generation of configuration: complete, immutable, shared structurally with its neighbours.
