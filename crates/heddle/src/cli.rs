@@ -94,7 +94,8 @@ pub(crate) enum Command {
     Completions { shell: clap_complete::Shell },
     /// Print docs/commands.md.
     #[command(hide = true)]
-    CommandReference,
+    #[command(name = "command-reference")]
+    Reference,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -48,7 +48,7 @@ fn answer(command: Command) -> Result<bool, String> {
             command::completions(shell);
             Ok(true)
         }
-        Command::CommandReference => {
+        Command::Reference => {
             output::print(&command::reference());
             Ok(true)
         }
@@ -69,10 +69,9 @@ fn answer(command: Command) -> Result<bool, String> {
                 Command::Status(args) => command::status::run(&args).await,
                 Command::ProxyConfig(args) => command::proxy_config::run(&args).await,
                 Command::Version(args) => command::status::version(&args).await,
-                Command::Proxy(_)
-                | Command::Run(_)
-                | Command::Completions { .. }
-                | Command::CommandReference => Ok(true),
+                Command::Proxy(_) | Command::Run(_) | Command::Completions { .. } | Command::Reference => {
+                    Ok(true)
+                }
             }
         }),
     }

@@ -78,7 +78,7 @@ fn changed(view: &View, round: usize, seed: usize) -> Arc<View> {
     let mut view = view.clone();
     view.generation += 1;
     let kind = ResourceType::ALL[seed % ResourceType::COUNT];
-    if round % 3 == 0 {
+    if round.is_multiple_of(3) {
         view.remove(kind, ["a", "b", "c"][round % 9 / 3]);
     } else {
         view.insert(resource(kind, seed + round, round));
