@@ -22,6 +22,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "admit_yaml", run: admit_yaml, corpus: admit::CORPUS },
     Target { name: "http1_request", run: http1_request, corpus: http1::REQUESTS },
     Target { name: "http1_response", run: http1_response, corpus: http1::RESPONSES },
-    Target { name: "xds_into_snapshot", run: xds_into_snapshot, corpus: &[] },
+    Target { name: "xds_into_snapshot", run: xds_into_snapshot, corpus: xds::CORPUS },
     Target { name: "xds_session", run: xds_session, corpus: xds_session::CORPUS },
 ];

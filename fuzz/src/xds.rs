@@ -10,6 +10,20 @@ use heddle_proxy::http::head::{RequestHead, ResponseHead, Scheme};
 use heddle_proxy::snapshot::{Snapshot, SnapshotBuilder, WARMING, disk};
 use heddle_xds::ResourceType;
 
+/// A cluster, an EDS cluster with its endpoints, a listener and a route configuration.
+pub(crate) const CORPUS: &[&[u8]] = &[b"\
+    \x01\x05\x00\x0a\x01a\x10\x00\x01\x05\x00\x0a\x01x\x10\x03\x02\x19\x00\x0a\x01x\x12\x14\x12\x12\x0a\
+      \x10\x0a\x0e\x0a\x0c\x12\x0810.0.0.1\x18P\x03\xc2\x01\x0a\x08listener\x12\x0f\x0a\x0d\x12\x09127.0.\
+      0.1\x18P\x1a\xa4\x03\x1a\xa1\x03\x0a\x04http\x22\x98\x03\x0aetype.googleapis.com/envoy.extensions.f\
+      ilters.network.http_connection_manager.v3.HttpConnectionManager\x12\xae\x02\x1a\x08\x12\x06routes*[\
+      \x0a\x17envoy.filters.http.cors\x22@\x0a>type.googleapis.com/envoy.extensions.filters.http.cors.v3.\
+      Cors*b\x0a\x18envoy.filters.http.fault\x22F\x0aDtype.googleapis.com/envoy.extensions.filters.http.f\
+      ault.v3.HTTPFault*a\x0a\x19envoy.filters.http.router\x22D\x0aBtype.googleapis.com/envoy.extensions.\
+      filters.http.router.v3.Router\x04m\x00\x0a\x06routes\x12?\x0a\x02vh\x12\x01*\x12\x03a.*\x12\x03*.b\
+      \x1a\x0b\x0a\x04\x0a\x02/a\x12\x03\x0a\x01a\x1a\x12\x0a\x0bR\x09\x12\x07/[a-z]+\x12\x03\x0a\x01a\
+      \x1a\x0b\x0a\x04r\x02/s\x12\x03\x0a\x01a2\x22\x0a\x1e\x0a\x03x-a\x12\x17%REQ(:path)%-%PROTOCOL%\x18\
+      \x02"];
+
 /// Reads records of one byte type, two bytes length, body; applies them, publishes, and sends requests through every listener.
 pub fn xds_into_snapshot(data: &[u8]) {
     let mut builder = SnapshotBuilder::new();
@@ -93,6 +107,19 @@ fn one(snapshot: &Snapshot, downstream: &Downstream, mut head: RequestHead) {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_corpus_is_good_input() {
+        let mut builder = super::SnapshotBuilder::new();
+        let mut rest = super::CORPUS[0];
+        while let [kind, low, high, tail @ ..] = rest {
+            let (body, behind) = tail.split_at(usize::from(u16::from_le_bytes([*low, *high])));
+            let kind = super::ResourceType::ALL[usize::from(*kind)];
+            builder.apply(kind, super::name_of(body), body).unwrap();
+            rest = behind;
+        }
+        super::xds_into_snapshot(super::CORPUS[0]);
+    }
+
     #[test]
     fn mutated_and_random_bytes_do_not_panic() {
         let mut random = fastrand::Rng::with_seed(7);
