@@ -45,7 +45,8 @@ pub(crate) async fn open(
     };
     let mut wire = Wire::new(stream, worker.buffers.clone());
     let mut opening = Opening { worker: &worker, listener: &listener, peer, local, original_dst };
-    let Some((chain, dialled)) = opening.choose(&mut wire, &control).await else { return };
+    // Boxed, as is all below that a connection at rest does not need.
+    let Some((chain, dialled)) = Box::pin(opening.choose(&mut wire, &control)).await else { return };
     let downstream = Rc::new(Downstream {
         listener: listener.clone(),
         chain: chain.clone(),
@@ -58,11 +59,13 @@ pub(crate) async fn open(
         connection_id: worker.connections.opened(),
     });
     match &chain.filter {
-        NetworkFilter::Http(http) => match is_h2(&mut wire, http.codec, http.idle_timeout, &control).await {
-            Some(true) => Box::pin(serve::h2(worker, downstream, wire, control)).await,
-            Some(false) => serve::h1(worker, &downstream, wire, control).await,
-            None => {}
-        },
+        NetworkFilter::Http(http) => {
+            match Box::pin(is_h2(&mut wire, http.codec, http.idle_timeout, &control)).await {
+                Some(true) => Box::pin(serve::h2(worker, downstream, wire, control)).await,
+                Some(false) => serve::h1(worker, &downstream, wire, control).await,
+                None => {}
+            }
+        }
         NetworkFilter::Tcp(proxy) => {
             Box::pin(Relay::new(&worker, &downstream, proxy, control).run(wire, dialled)).await;
         }

@@ -54,10 +54,12 @@ impl<'c> Exchange<'c> {
         Self { worker, downstream, client, heads, record, random: worker.random(), length }
     }
 
+    // What a request only needs when something goes wrong is boxed, so that the future of one that goes well stays small.
+
     /// Carries the exchange to its end: prepare, decide, permit, attempt (and again), relay, record.
     pub(crate) async fn run(mut self) {
         let _: Ended = match decide::prepare(self.downstream, &mut self.heads.request, self.random) {
-            Err(answer) => self.answer(&answer).await,
+            Err(answer) => Box::pin(self.answer(&answer)).await,
             Ok(()) => self.route().await,
         };
         self.record.finish(self.worker, Instant::now());
@@ -69,14 +71,15 @@ impl<'c> Exchange<'c> {
         loop {
             let snapshot = self.worker.snapshot();
             let decision = decide::decide(&snapshot, self.downstream, &self.heads.request, self.random);
-            match decision {
-                Decision::Forward(forward) => return self.forward(&snapshot, &forward).await,
-                Decision::Respond(answer) => return self.answer_after_fault(&answer).await,
+            match &decision {
+                Decision::Forward(forward) => return self.forward(&snapshot, forward).await,
+                Decision::Respond(answer) => return Box::pin(self.answer_after_fault(answer)).await,
                 Decision::Need(_) => {}
             }
-            if tokio::time::timeout_at(deadline, self.worker.changed()).await.is_err() {
+            let changed = Box::pin(tokio::time::timeout_at(deadline, self.worker.changed()));
+            if changed.await.is_err() {
                 let answer = Respond { flag: "NR", ..Respond::new(404) };
-                return self.answer(&answer).await;
+                return Box::pin(self.answer(&answer)).await;
             }
         }
     }
@@ -85,7 +88,7 @@ impl<'c> Exchange<'c> {
     async fn forward(&mut self, snapshot: &Snapshot, forward: &Forward<'_>) -> Ended {
         let permit = policy::on_request(self.downstream, &self.heads.request, forward.cluster);
         if let Some(fault) = &forward.fault
-            && let Some(ended) = self.inject(fault).await
+            && let Some(ended) = Box::pin(self.inject(fault)).await
         {
             return ended;
         }
@@ -99,7 +102,7 @@ impl<'c> Exchange<'c> {
         let state = self.worker.upstreams.cluster(forward.cluster);
         let mut trying = Trying::new(self.record.start);
         let mut body = RequestBody::new(Trying::keep(forward));
-        let upstream = loop {
+        let mut upstream = loop {
             trying.attempts += 1;
             match self.attempt(permit, snapshot, forward, &mut body, &mut trying).await {
                 Ok(upstream) => {
@@ -111,7 +114,7 @@ impl<'c> Exchange<'c> {
                 Err(Stop::Client) => return self.client_gone(),
                 Err(Stop::Malformed) => {
                     let answer = Respond { flag: "DPE", ..Respond::new(400) };
-                    return self.answer(&answer).await;
+                    return Box::pin(self.answer(&answer)).await;
                 }
                 Err(Stop::Failed(failure)) => {
                     self.record.flags = failure.flag();
@@ -123,18 +126,22 @@ impl<'c> Exchange<'c> {
                     }
                     let wanted = failure.retried(forward, self.heads.request.method);
                     if !(wanted && trying.again(forward, &state, &body, &mut self.record.flags)) {
-                        return self.fail(forward, &failure, &trying).await;
+                        return Box::pin(self.fail(forward, &failure, &trying)).await;
                     }
                 }
             }
-            if self.pause(retry::back_off(forward, trying.retries, self.worker.random())).await.is_err() {
+            let pause = retry::back_off(forward, trying.retries, self.worker.random());
+            if Box::pin(self.pause(pause)).await.is_err() {
                 return self.client_gone();
             }
             body.restart();
         };
         self.record.attempts = trying.attempts;
         super::mirror::send(self.worker, permit, self.downstream, forward, &self.heads.request, &body);
-        self.respond(forward, upstream, body, &trying).await
+        let ended = self.respond(forward, &mut upstream, &mut body, &trying).await;
+        // Only a connection that stands between two messages is kept.
+        upstream.release(forward.cluster);
+        ended
     }
 
     /// One attempt: pick an endpoint, connect, send, and wait for the head of the response.
@@ -224,8 +231,8 @@ impl<'c> Exchange<'c> {
     async fn respond(
         &mut self,
         forward: &Forward<'_>,
-        mut upstream: Upstream,
-        mut body: RequestBody,
+        upstream: &mut Upstream,
+        body: &mut RequestBody,
         trying: &Trying,
     ) -> Ended {
         let (request, response) = (&self.heads.request, &mut self.heads.response);
@@ -254,21 +261,18 @@ impl<'c> Exchange<'c> {
             return self.client_gone();
         }
         if tunnel {
-            body = RequestBody::new(0);
+            *body = RequestBody::new(0);
         }
         let mut flow = Flow::default();
-        let outcome = self.relay(forward, &mut upstream, &mut body, &mut flow, tunnel).await;
+        let outcome = self.relay(forward, upstream, body, &mut flow, tunnel).await;
         self.record.response_bytes = flow.bytes;
         self.record.request_bytes = body.bytes;
         if self.record.grpc {
             self.record.grpc_status = grpc_status(&self.heads.response.headers).or(flow.grpc_status);
         }
-        match outcome {
-            Ok(()) => upstream.release(forward.cluster),
-            Err(flag) => {
-                self.record.flags.add(flag);
-                self.client.abort();
-            }
+        if let Err(flag) = outcome {
+            self.record.flags.add(flag);
+            self.client.abort();
         }
         Ended(())
     }

@@ -62,17 +62,17 @@ pub(crate) async fn h1(worker: Rc<Worker>, downstream: &Downstream, wire: Wire, 
         let message = match next {
             Next::Request(message) => message,
             Next::Malformed(malformed) => {
-                refuse(&worker, downstream, &mut client, malformed.status()).await;
+                Box::pin(refuse(&worker, downstream, &mut client, malformed.status())).await;
                 break;
             }
             Next::Late => {
-                refuse(&worker, downstream, &mut client, 408).await;
+                Box::pin(refuse(&worker, downstream, &mut client, 408)).await;
                 break;
             }
             Next::Closed => break,
         };
         if heads.request.version == Version::Http10 && !http.accept_http_10 {
-            refuse(&worker, downstream, &mut client, 426).await;
+            Box::pin(refuse(&worker, downstream, &mut client, 426)).await;
             break;
         }
         served += 1;
@@ -97,7 +97,7 @@ pub(crate) async fn h1(worker: Rc<Worker>, downstream: &Downstream, wire: Wire, 
             break;
         }
     }
-    linger(&mut client).await;
+    Box::pin(linger(&mut client)).await;
 }
 
 /// Waits for the first byte of a request. The connection holds no buffers meanwhile.

@@ -64,16 +64,17 @@ impl Upstream {
             UpstreamProtocol::Downstream => head.version == Version::Http2,
         };
         if sending.raw {
-            return Self::open_raw(worker, cluster, busy).await;
+            return Box::pin(Self::open_raw(worker, cluster, busy)).await;
         }
         if http2 && !sending.upgrade {
-            return Self::open_h2(cluster, busy, head, sending).await;
+            return Box::pin(Self::open_h2(cluster, busy, head, sending)).await;
         }
         let idle = busy.member.take_idle(cluster);
         let (wire, lease) = match idle {
             Some(found) => found,
             None => {
-                let (stream, counted) = connect(cluster, &busy.member).await?;
+                // Boxed: most requests find a connection.
+                let (stream, counted) = Box::pin(connect(cluster, &busy.member)).await?;
                 count(&busy.cluster.stats.upstream_cx_total);
                 (Wire::new(stream, worker.buffers.clone()), Lease::new(counted))
             }
