@@ -87,6 +87,7 @@ impl Proxy {
         if config.name.is_empty() {
             config.name = host_name();
         }
+        heddle_runtime::raise_open_files();
         let count = config.worker_count();
         let mut sockets = Sockets::default();
         let mut bound = Bound::default();

@@ -4,9 +4,11 @@
 //! endpoints, a new configuration) it asks for by a message, and the worker answers between two requests.
 
 mod drain;
+mod limits;
 mod ready;
 mod worker;
 
 pub use drain::{Drain, DrainSignal, Phase};
+pub use limits::raise_open_files;
 pub use ready::{Gate, Readiness};
 pub use worker::{Workers, available_cpus};

@@ -199,3 +199,25 @@ fn original_dst(stream: &TcpStream) -> Option<SocketAddr> {
         if stream.local_addr().ok()?.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
     address.ok()?.as_socket()
 }
+
+#[cfg(test)]
+mod size_test {
+    use super::open;
+    use crate::http::exchange::Exchange;
+
+    fn of_five<A, B, C, D, E, F>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    fn of_one<A, F>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// An idle connection costs its task, its socket's registration and little else: at most 4 KiB in all.
+    #[test]
+    fn a_connection_at_rest_is_small() {
+        let (connection, request) = (of_five(open), of_one(Exchange::<'static>::run));
+        assert!(connection <= 1600, "{connection} bytes");
+        assert!(request <= 3200, "{request} bytes");
+    }
+}
