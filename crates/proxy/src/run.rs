@@ -97,6 +97,12 @@ impl Proxy {
                 transparent: config.interception == crate::config::Interception::Tproxy,
                 freebind: false,
             };
+            // What the kernel redirects may arrive anywhere; what is dialled must come from this machine.
+            let dialled =
+                config.interception == crate::config::Interception::None && config.capture.is_none();
+            if dialled && !address.ip().is_loopback() && !config.insecure {
+                return Err(ProxyError::Insecure { what: "outbound", address });
+            }
             let made = match &config.capture {
                 Some(make) => make(address, count),
                 None => sockets::bind(address, count, options),

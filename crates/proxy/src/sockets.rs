@@ -118,9 +118,9 @@ impl Sockets {
         for (address, listener) in wanted {
             let serving = self.serving.get(&address);
             if let Some(serving) = serving.filter(|serving| serving.name == listener.name) {
-                // The same address: accepted connections are served by the new listener. Those of an old one whose
-                // chains changed are asked to come again.
-                if !Arc::ptr_eq(&serving.listener, &listener) && !same_chains(&serving.listener, &listener) {
+                // The same address: new connections are served by the new listener, those of the old one are asked
+                // to come again. Routes that come by name change without this.
+                if !Arc::ptr_eq(&serving.listener, &listener) {
                     workers.tell_all(|_| Message::Wish(Wish::Drain, Some(listener.name.clone())));
                 }
                 if let Some(serving) = self.serving.get_mut(&address) {
@@ -177,14 +177,4 @@ impl Sockets {
         }
         self.reserved.clear();
     }
-}
-
-/// True when connections of the old listener may go on under the new one.
-fn same_chains(old: &Listener, new: &Listener) -> bool {
-    old.chains.len() == new.chains.len()
-        && old
-            .chains
-            .iter()
-            .zip(&new.chains)
-            .all(|(old, new)| old.name == new.name && old.matches == new.matches)
 }

@@ -20,6 +20,7 @@ use crate::policy;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Flags, Record};
 use crate::upstream::attempt::{Sending, Upstream};
+use crate::upstream::connect::ConnectError;
 use crate::upstream::{Busy, count, select};
 use crate::worker::{Heads, Worker};
 
@@ -168,6 +169,10 @@ impl<'c> Exchange<'c> {
         forward.set_hostname(chosen.endpoint.and_then(|endpoint| endpoint.hostname.as_deref()), request);
         if trying.attempts > 1 {
             forward.set_attempt(trying.attempts, request);
+        }
+        let breakers = &cluster.breakers[usize::from(forward.action.high_priority)];
+        if breakers.max_requests.is_some_and(|most| state.active.get() >= most) {
+            return Err(Failure::Connect(ConnectError::Overflow).into());
         }
         let busy = Busy::new(state, chosen.member, trying.retries > 0);
         let sending = Sending {
