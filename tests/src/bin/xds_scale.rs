@@ -63,7 +63,9 @@ async fn measure(size: Size) {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{error}"));
-    let (Some(mut ask), Some(answers)) = (child.stdin.take(), child.stdout.take()) else { return };
+    let (Some(mut ask), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+        panic!("the server's pipes were asked for above");
+    };
     let mut answers = BufReader::new(answers).lines().map_while(Result::ok);
     let mut answer = move || answers.next().unwrap_or_default();
     let pid = child.id();
