@@ -327,6 +327,7 @@ async fn h2_request(
         keep_alive: true,
         expects_continue: false,
     };
-    Exchange::new(worker, downstream, &mut client, &mut heads, length).run().await;
+    // Boxed: a task is moved several times before it first runs.
+    Box::pin(Exchange::new(worker, downstream, &mut client, &mut heads, length).run()).await;
     worker.give_heads(heads);
 }

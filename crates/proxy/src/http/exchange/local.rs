@@ -1,0 +1,114 @@
+//! What an exchange answers itself: faults, failures, direct responses.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::{Ended, Exchange};
+use crate::decide::{self, FaultOutcome, Forward, LocalReply, Respond};
+use crate::http::answer;
+use crate::http::retry::Failure;
+use crate::http::trying::Trying;
+use crate::telemetry::Flags;
+
+impl Exchange<'_> {
+    /// Delays and aborts. `Some` when the request ends here.
+    pub(super) async fn inject(&mut self, fault: &FaultOutcome<'_>) -> Option<Ended> {
+        if let Some(delay) = fault.delay {
+            self.record.flags.add(Flags::DELAY_INJECTED);
+            if self.pause(delay).await.is_err() {
+                return Some(self.client_gone());
+            }
+        }
+        let abort = fault.abort.as_ref()?;
+        self.record.flags.add(Flags::FAULT_INJECTED);
+        let (request, response) = (&self.heads.request, &mut self.heads.response);
+        response.clear();
+        let body = decide::local_reply(LocalReply::from(abort), request, response);
+        Some(self.send_answer(body).await)
+    }
+
+    pub(super) async fn answer_after_fault(&mut self, answer: &Respond<'_>) -> Ended {
+        if let Some(fault) = &answer.fault
+            && let Some(ended) = self.inject(fault).await
+        {
+            return ended;
+        }
+        self.answer(answer).await
+    }
+
+    /// Waits, unless the client goes away.
+    pub(super) async fn pause(&mut self, time: Duration) -> Result<(), ()> {
+        if time.is_zero() {
+            return Ok(());
+        }
+        let until = Instant::now() + time;
+        let client = &mut *self.client;
+        poll_fn(|cx| {
+            if client.alarm.poll(cx, Some(until)).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            client.poll_gone(cx).map(Err)
+        })
+        .await
+    }
+
+    /// Answers for an endpoint that did not.
+    pub(super) async fn fail(&mut self, forward: &Forward<'_>, failure: &Failure, trying: &Trying) -> Ended {
+        self.record.attempts = trying.attempts;
+        let complete = self.client.stream.recv_done();
+        let (status, text) = (failure.status(complete), failure.body(trying.retries > 0));
+        let (request, response) = (&self.heads.request, &mut self.heads.response);
+        response.clear();
+        let body = decide::local_reply(LocalReply::new(status, text.as_bytes()), request, response);
+        forward.edit_local(self.downstream, request, response);
+        self.send_answer(body).await
+    }
+
+    /// Answers as the configuration says.
+    pub(super) async fn answer(&mut self, respond: &Respond<'_>) -> Ended {
+        let (request, response) = (&self.heads.request, &mut self.heads.response);
+        self.record.flags.add(Flags::named(respond.flag));
+        self.record.grpc = respond.grpc;
+        response.clear();
+        let body = respond.write_head(self.downstream, request, response);
+        self.send_answer(body).await
+    }
+
+    async fn send_answer(&mut self, body: &[u8]) -> Ended {
+        answer::describe(&mut self.heads.response, body);
+        if !self.client.stream.recv_done() || decide::requested_upgrade(&self.heads.request).is_some() {
+            // Nobody reads the rest of the request, so nothing can follow it on this connection.
+            self.client.keep_alive = false;
+        }
+        self.finish_head(false);
+        self.record.code = self.heads.response.status;
+        let length = body.len() as u64;
+        self.record.response_bytes = length;
+        let sent = match self.client.send_head(&mut self.heads.response, Some(length)) {
+            Ok(()) => answer::send(self.client, body).await,
+            Err(broken) => Err(broken),
+        };
+        if sent.is_err() {
+            return self.client_gone();
+        }
+        Ended(())
+    }
+
+    pub(super) fn client_gone(&mut self) -> Ended {
+        self.record.flags.add(Flags::DOWNSTREAM_TERMINATED);
+        self.client.abort();
+        Ended(())
+    }
+
+    /// `date`, `server` and what else every response gets.
+    pub(super) fn finish_head(&mut self, upgraded: bool) {
+        let headers = &mut self.heads.response.headers;
+        if !headers.contains("date") {
+            self.worker.date.with(SystemTime::now(), |date| headers.append("date", date));
+        }
+        decide::finish_response(self.downstream, &self.heads.request, upgraded, &mut self.heads.response);
+    }
+}

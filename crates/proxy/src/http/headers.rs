@@ -1,0 +1,168 @@
+//! Header fields as ranges of one buffer.
+
+use smallvec::SmallVec;
+
+/// A range of the head's buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    start: u32,
+    len: u32,
+}
+
+impl Span {
+    /// The span of `len` bytes at `start`. Heads are limited to 60 KiB, so both fit.
+    pub(crate) fn new(start: usize, len: usize) -> Self {
+        Self { start: start as u32, len: len as u32 }
+    }
+
+    pub(super) fn of(self, buf: &[u8]) -> &[u8] {
+        let start = self.start as usize;
+        buf.get(start..start + self.len as usize).unwrap_or(&[])
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    name: Span,
+    value: Span,
+}
+
+/// The header fields of one message, in order of arrival.
+#[derive(Clone, Debug, Default)]
+pub struct Headers {
+    pub(super) buf: Vec<u8>,
+    fields: SmallVec<[Field; 16]>,
+}
+
+impl Headers {
+    /// No fields.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The number of fields.
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// True when there is no field.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// The first value of `name` (which is lower-case), compared without regard to case.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.position(name).map(|index| self.fields[index].value.of(&self.buf))
+    }
+
+    /// True when a field of that name (lower-case) exists.
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Every value of `name` (lower-case) in order.
+    pub fn get_all<'h, 'n>(&'h self, name: &'n str) -> impl Iterator<Item = &'h [u8]> + use<'h, 'n> {
+        self.fields
+            .iter()
+            .filter(move |field| self.is_named(field, name))
+            .map(|field| field.value.of(&self.buf))
+    }
+
+    /// Name (case as received) and value of every field in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> + '_ {
+        self.fields.iter().map(|field| (field.name.of(&self.buf), field.value.of(&self.buf)))
+    }
+
+    /// Adds a field behind the others.
+    pub fn append(&mut self, name: &str, value: &[u8]) {
+        let name = self.store(name.as_bytes());
+        let value = self.store(value);
+        self.fields.push(Field { name, value });
+    }
+
+    /// Makes `value` the only value of `name` (lower-case): the first such field keeps its place and case.
+    pub fn set(&mut self, name: &str, value: &[u8]) {
+        let Some(first) = self.position(name) else {
+            self.append(name, value);
+            return;
+        };
+        let span = self.store(value);
+        self.fields[first].value = span;
+        let (buf, mut index) = (&self.buf, 0);
+        self.fields.retain(|field| {
+            let keep = index <= first || !field.name.of(buf).eq_ignore_ascii_case(name.as_bytes());
+            index += 1;
+            keep
+        });
+    }
+
+    /// Removes every field called `name` (lower-case); true when there was one.
+    pub fn remove(&mut self, name: &str) -> bool {
+        if self.position(name).is_none() {
+            return false;
+        }
+        let buf = &self.buf;
+        self.fields.retain(|field| !field.name.of(buf).eq_ignore_ascii_case(name.as_bytes()));
+        true
+    }
+
+    /// Keeps the fields for which `keep(name, value)` holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        let buf = &self.buf;
+        self.fields.retain(|field| keep(field.name.of(buf), field.value.of(buf)));
+    }
+
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.buf.clear();
+        self.fields.clear();
+    }
+
+    /// Bytes that the fields' names and values take.
+    pub fn size(&self) -> usize {
+        self.fields.iter().map(|field| (field.name.len + field.value.len) as usize).sum()
+    }
+
+    /// Takes over the raw bytes of a head; the fields are then added by [`Headers::push_span`].
+    pub(crate) fn load(&mut self, raw: &[u8]) {
+        self.clear();
+        self.buf.extend_from_slice(raw);
+    }
+
+    /// Adds a field whose bytes are in the buffer already.
+    pub(crate) fn push_span(&mut self, name: Span, value: Span) {
+        self.fields.push(Field { name, value });
+    }
+
+    /// Releases memory beyond what an ordinary head needs.
+    pub(crate) fn shrink(&mut self) {
+        self.clear();
+        self.buf.shrink_to(2048);
+        self.fields.shrink_to_fit();
+    }
+
+    pub(crate) fn store(&mut self, bytes: &[u8]) -> Span {
+        let span = Span::new(self.buf.len(), bytes.len());
+        self.buf.extend_from_slice(bytes);
+        span
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.fields.iter().position(|field| self.is_named(field, name))
+    }
+
+    fn is_named(&self, field: &Field, name: &str) -> bool {
+        debug_assert!(!name.bytes().any(|byte| byte.is_ascii_uppercase()));
+        field.name.len as usize == name.len()
+            && field.name.of(&self.buf).eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+/// `content-type: application/grpc` or a subtype of it.
+pub(crate) fn is_grpc(headers: &Headers) -> bool {
+    const TYPE: &[u8] = b"application/grpc";
+    headers
+        .get("content-type")
+        .and_then(|value| value.strip_prefix(TYPE))
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
