@@ -10,7 +10,10 @@ use tokio::net::TcpStream;
 
 use super::buffers::{Buffers, LARGE};
 
-/// One connection. A connection at rest holds no buffer at all.
+/// The most write buffer that a connection at rest keeps: enough for an ordinary head, so that the next needs no allocation.
+const REST: usize = 768;
+
+/// One connection. A connection at rest holds no buffer but a small one for the next head.
 #[derive(Debug)]
 pub(crate) struct Wire {
     io: TcpStream,
@@ -175,10 +178,10 @@ impl Wire {
         Ok(())
     }
 
-    /// Gives back the memory of the write buffer; for a connection that begins to wait.
+    /// Gives back the memory of a large write buffer; for a connection that begins to wait.
     pub(crate) fn rest(&mut self) {
         self.bulk = false;
-        if self.flushed() && self.output.capacity() > 0 {
+        if self.flushed() && self.output.capacity() > REST {
             self.output = Vec::new();
         }
     }
