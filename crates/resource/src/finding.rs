@@ -76,6 +76,13 @@ findings! {
     "HDL0314" "No grant", "A reference into another namespace that no ReferenceGrant there allows.", "Create a ReferenceGrant in that namespace.";
     "HDL0315" "Several ports", "A destination names no port, and its service has several.", "Name the port if it should not be the one that was called.";
 
+    "HDL0401" "Name taken", "Another object has the same name or host and goes before this one.", "Rename or remove one of them.";
+    "HDL0402" "Denied", "A field that protects traffic is not built, so that the traffic is answered with 503.", "Remove the field, if the traffic may go without it.";
+    "HDL0403" "Leads nowhere", "A reference of the object leads nowhere in what was compiled.", "Create what it names, or correct it.";
+    "HDL0404" "Left out", "A part of the object cannot be used as written and is left out.", "Do what the message says.";
+    "HDL0405" "Refused by a proxy", "A proxy refused what was compiled from the object. It keeps the previous version.", "Read the proxy's reason; `heddle describe` shows it.";
+    "HDL0406" "Not for gRPC", "A gRPC program without a proxy does not do what the object asks.", "Give the program a proxy, or do without.";
+
     "HDL0901" "File not readable", "A file of resources cannot be read. What was read from it before stays in force.", "Correct its permissions, or remove it from the paths.";
     "HDL0902" "Two files, one object", "An object stands in two files. The one that was there first stays in force.", "Keep one of them.";
     "HDL0903" "No name in a file", "An object in a file has no name of its own; files are read again and again, so that none can be made up.", "Write `metadata.name`.";
@@ -92,7 +99,7 @@ pub fn markdown() -> String {
     let mut text = String::from(
         "# Findings\n\nWhat `heddle apply`, `heddle analyze`, the API and the log say of resources. Generated from the table of \
          findings;\n`UPDATE_DOCS=1 cargo test -p heddle-resource` writes it anew.\n\nHDL00 reading, HDL01 errors in one object, \
-         HDL02 warnings about one object, HDL03 between objects, HDL09 files.\n\n| code | what | meaning | what to do |\n|---|---|---|---|\n",
+         HDL02 warnings about one object, HDL03 between objects, HDL04 compiling, HDL09 files.\n\n| code | what | meaning | what to do |\n|---|---|---|---|\n",
     );
     for finding in FINDINGS {
         // Writing to a String does not fail.

@@ -34,7 +34,9 @@ pub(crate) fn reference() -> String {
         if command.is_hide_set() || command.get_name() == "help" {
             continue;
         }
-        let help = command.clone().max_term_width(100).term_width(100).render_long_help();
+        // What this machine's environment holds is no part of the document.
+        let shown = command.clone().mut_args(|argument| argument.hide_env_values(true));
+        let help = shown.max_term_width(100).term_width(100).render_long_help();
         let _ =
             write!(page, "\n## heddle {}\n\n```\n{}```\n", command.get_name(), trimmed(&help.to_string()));
     }
