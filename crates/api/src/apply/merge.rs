@@ -189,15 +189,15 @@ pub(crate) fn remove(shape: &Shape, value: &Value, gone: &FieldSet, owned: &Fiel
     }
 }
 
-/// An item of a list keeps its keys as long as anything else of it stays.
+/// An item of a list goes whole when nobody owns anything of it any more, with the defaults that the server gave it. It keeps
+/// its keys as long as anything else of it stays.
 fn remove_item(shape: &Shape, value: &Value, gone: &FieldSet, owned: &FieldSet) -> Option<Value> {
     let Shape::ListMap { keys, item } = shape else { return (!gone.member).then(|| value.clone()) };
-    let mut left = remove(item, value, gone, owned).unwrap_or_else(|| Value::Object(Map::new()));
-    let is_key = |name: &str| keys.iter().any(|(key, _)| key == name);
-    let more_than_keys = left.as_object().is_some_and(|f| f.keys().any(|name| !is_key(name)));
-    if gone.member && owned.is_empty() && !more_than_keys {
+    if gone.member && owned.is_empty() {
         return None;
     }
+    let mut left = remove(item, value, gone, owned).unwrap_or_else(|| Value::Object(Map::new()));
+    let is_key = |name: &str| keys.iter().any(|(key, _)| key == name);
     if let (Some(left), Some(before)) = (left.as_object_mut(), value.as_object()) {
         for (name, value) in before.iter().filter(|(name, _)| is_key(name)) {
             left.insert(name.clone(), value.clone());
