@@ -80,10 +80,14 @@ impl Instance<'_> {
     /// The name of the service's port that this instance stands for.
     async fn service_port_name(&self, client: &Client) -> Result<String, String> {
         let service = match client.get(&SERVICE, self.namespace, self.service).await {
-            Ok(service) => service,
-            Err(error) if error.is_not_found() => return self.create_service(client).await,
-            Err(error) => return Err(error.to_string()),
+            Err(error) if error.is_not_found() => match self.create_service(client).await? {
+                Some(port) => return Ok(port),
+                // Another instance was faster: its service counts.
+                None => client.get(&SERVICE, self.namespace, self.service).await,
+            },
+            found => found,
         };
+        let service = service.map_err(|e| e.to_string())?;
         let ports = service["spec"]["ports"].as_array().cloned().unwrap_or_default();
         let names: Vec<String> = ports.iter().map(port_name).collect();
         match (self.port_name, names.as_slice()) {
@@ -100,7 +104,8 @@ impl Instance<'_> {
         }
     }
 
-    async fn create_service(&self, client: &Client) -> Result<String, String> {
+    /// Creates the service; `None` when there is one by now.
+    async fn create_service(&self, client: &Client) -> Result<Option<String>, String> {
         let number = self.service_port.unwrap_or(self.address.port());
         let name = match (self.port_name, self.protocol) {
             (Some(name), _) => name.to_owned(),
@@ -117,9 +122,13 @@ impl Instance<'_> {
             "metadata": {"name": self.service, "namespace": self.namespace},
             "spec": {"ports": [port], "selector": {"app": self.service}},
         });
-        client.create(&SERVICE, self.namespace, &service).await.map_err(|e| e.to_string())?;
+        match client.create(&SERVICE, self.namespace, &service).await {
+            Ok(_) => {}
+            Err(error) if error.code() == Some(http::StatusCode::CONFLICT) => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        }
         output::note(&format!("service {} did not exist: created with port {number}", self.service));
-        Ok(name)
+        Ok(Some(name))
     }
 }
 
