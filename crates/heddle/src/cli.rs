@@ -233,9 +233,9 @@ pub(crate) struct ProxyArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Capture {
-    /// Redirect where this machine allows it, else explicit; says which.
+    /// Explicit for now; redirect, where this machine allows it, once that is built. Says which.
     Auto,
-    /// CMD in a network namespace of its own; every connection is captured.
+    /// CMD in a network namespace of its own, with every connection captured: not built yet.
     Redirect,
     /// `http_proxy` and its kin in CMD's environment.
     Explicit,
