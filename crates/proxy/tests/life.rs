@@ -93,9 +93,73 @@ async fn endpoints_that_die_fail_no_get() {
         action.retry_policy = retries("connect-failure,refused-stream,reset-before-request", 5);
     });
     let mesh = Mesh::start(1, |at| http(at, vec![route.clone()], std::slice::from_ref(&up))).await;
-    let load = Load::start(mesh.address, 4);
+    // Half of what is picked is rude: no more clients than the budget always lets retry at once.
+    let load = Load::start(mesh.address, 3);
     load.more(300).await;
     load.end().await;
+}
+
+/// A backend that can die as a process does: the listener and all connections at once.
+struct Mortal {
+    runtime: tokio::runtime::Runtime,
+    backend: Backend,
+    /// From now on nothing is answered.
+    holds: Arc<AtomicBool>,
+    held: Arc<AtomicU64>,
+}
+
+impl Mortal {
+    fn start(at: std::net::SocketAddr) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (holds, held) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (hold, count) = (holds.clone(), held.clone());
+        let (send, receive) = std::sync::mpsc::channel();
+        runtime.spawn(async move {
+            let backend = Backend::start_at(at, move |_, _, _| {
+                if hold.load(Ordering::Relaxed) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    return Reply::Silence;
+                }
+                "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nmortal".into()
+            });
+            send.send(backend.await).unwrap();
+        });
+        Self { runtime, backend: receive.recv().unwrap(), holds, held }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_dies_with_many_requests_in_flight_fails_no_get_and_is_found_again() {
+    let alive = Backend::named("alive").await;
+    let mortal = Mortal::start("127.0.0.1:0".parse().unwrap());
+    let at = mortal.backend.address;
+    let up = static_cluster("up", &[alive.address, at]);
+    // What the control plane asks for by default.
+    let route = action(to_cluster("/", "up"), |action| {
+        action.retry_policy = retries("connect-failure,refused-stream,reset-before-request", 2);
+    });
+    let mesh = Mesh::start(1, |at| http(at, vec![route.clone()], std::slice::from_ref(&up))).await;
+    let load = Load::start(mesh.address, 64);
+    load.more(500).await;
+    mortal.holds.store(true, Ordering::Relaxed);
+    let wait = async {
+        while mortal.held.load(Ordering::Relaxed) < 16 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("16 in flight on one instance");
+    mortal.runtime.shutdown_background();
+    load.more(2000).await;
+    let again = Mortal::start(at);
+    let seen = async {
+        while again.backend.heads().is_empty() {
+            load.more(10).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), seen).await.expect("requests come to the one that is back");
+    load.end().await;
+    again.runtime.shutdown_background();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -26,9 +26,8 @@ use crate::{
     command::{apply, explain},
 };
 
-/// How many requests the traffic source keeps in flight: no more than the retry budget always allows (3), so that an
-/// instance's death is hidden from every one of them.
-const IN_FLIGHT: usize = 3;
+/// How many requests the traffic source keeps in flight.
+const IN_FLIGHT: usize = 16;
 /// How long the demo waits for the mesh to serve a change.
 const PATIENCE: Duration = Duration::from_secs(30);
 

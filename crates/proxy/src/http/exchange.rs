@@ -109,7 +109,7 @@ impl<'c> Exchange<'c> {
             match self.attempt(permit, snapshot, forward, &mut body, &mut trying).await {
                 Ok(upstream) => {
                     let wanted = retry::response_retried(forward, &self.heads.response);
-                    if !(wanted && trying.again(forward, &state, &body, &mut self.record.flags)) {
+                    if !(wanted && trying.again(forward, &state, &body, false, &mut self.record.flags)) {
                         break upstream;
                     }
                 }
@@ -127,8 +127,14 @@ impl<'c> Exchange<'c> {
                         continue;
                     }
                     let wanted = failure.retried(forward, self.heads.request.method);
-                    if !(wanted && trying.again(forward, &state, &body, &mut self.record.flags)) {
+                    let free = failure.refused();
+                    if !(wanted && trying.again(forward, &state, &body, free, &mut self.record.flags)) {
                         return Box::pin(self.fail(forward, &failure, &trying)).await;
+                    }
+                    // Refused at once while there are others: nobody needs to wait.
+                    if free && state.has_others(&trying.tried) {
+                        body.restart();
+                        continue;
                     }
                 }
             }
@@ -138,6 +144,8 @@ impl<'c> Exchange<'c> {
             }
             body.restart();
         };
+        trying.under_way = None;
+        state.retries.answered(&forward.cluster.breakers[usize::from(forward.action.high_priority)]);
         self.record.attempts = trying.attempts;
         super::mirror::send(self.worker, permit, self.downstream, forward, &self.heads.request, &body);
         let ended = self.respond(forward, &mut upstream, &mut body, &trying).await;
@@ -175,7 +183,7 @@ impl<'c> Exchange<'c> {
         if breakers.max_requests.is_some_and(|most| state.active.get() >= most) {
             return Err(Failure::Connect(ConnectError::Overflow).into());
         }
-        let busy = Busy::new(state, chosen.member, trying.retries > 0);
+        let busy = Busy::new(state, chosen.member);
         let sending = Sending {
             length: self.length,
             upgrade: forward.upgrade == UpgradeOutcome::Pass,

@@ -62,7 +62,7 @@ async fn run(
     let Some(chosen) = select::select(&snapshot, cluster, &state, original_dst, worker.random(), &[]) else {
         return;
     };
-    let busy = Busy::new(state, chosen.member, false);
+    let busy = Busy::new(state, chosen.member);
     let sending = Sending { length: Some(body.len() as u64), upgrade: false, raw: false };
     let Ok(mut upstream) = Upstream::open(permit, worker, cluster, busy, head, sending).await else { return };
     let mut rest = body;

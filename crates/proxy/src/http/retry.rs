@@ -80,6 +80,11 @@ impl Failure {
         }
     }
 
+    /// The endpoint refused the connection: trying elsewhere at once costs nobody anything.
+    pub(crate) fn refused(&self) -> bool {
+        matches!(self, Self::Connect(ConnectError::Io(_)))
+    }
+
     /// The conditions under which this is retried.
     fn conditions(&self, method: Method) -> RetryOn {
         let reset = RetryOn::RESET.or(RetryOn::SERVER_ERROR).or(RetryOn::GATEWAY_ERROR);

@@ -15,6 +15,7 @@ use super::stream::Broken;
 use crate::conn::alarm::earliest;
 use crate::decide::Forward;
 use crate::telemetry::Flags;
+use crate::upstream::budget::Retrying;
 use crate::upstream::{ClusterState, count};
 
 /// Bytes of a request body that are kept for retries (DESIGN 7.5).
@@ -60,6 +61,8 @@ pub(crate) struct Trying {
     /// The current attempt's response has begun.
     pub(crate) answered: Option<Instant>,
     replayed: bool,
+    /// This request's part of the cluster's budget.
+    pub(crate) under_way: Option<Retrying>,
     /// When the client had sent everything.
     complete: Option<Instant>,
     begun: Instant,
@@ -74,6 +77,7 @@ impl Trying {
             reused: false,
             answered: None,
             replayed: false,
+            under_way: None,
             complete: None,
             begun: start,
         }
@@ -93,12 +97,13 @@ impl Trying {
         answered.saturating_duration_since(self.complete.unwrap_or(self.begun))
     }
 
-    /// Allows one more attempt, or says by a flag why not.
+    /// Allows one more attempt, or says by a flag why not. `free`: the last one sent nothing.
     pub(crate) fn again(
         &mut self,
         forward: &Forward<'_>,
         state: &ClusterState,
         body: &RequestBody,
+        free: bool,
         flags: &mut Flags,
     ) -> bool {
         if self.retries >= forward.max_retries {
@@ -108,7 +113,10 @@ impl Trying {
         if !body.can_restart() {
             return false;
         }
-        if !state.retry_allowed(&forward.cluster.breakers[usize::from(forward.action.high_priority)]) {
+        self.under_way = None;
+        let breakers = &forward.cluster.breakers[usize::from(forward.action.high_priority)];
+        self.under_way = state.retries.take(state.active.get(), breakers, free);
+        if self.under_way.is_none() {
             flags.add(Flags::UPSTREAM_OVERFLOW);
             count(&state.stats.upstream_rq_retry_overflow);
             return false;
@@ -130,7 +138,6 @@ impl Trying {
             return false;
         }
         self.replayed = true;
-        self.tried.pop();
         count(&state.stats.upstream_rq_replayed);
         true
     }

@@ -78,7 +78,7 @@ impl<'r> Relay<'r> {
                 return Err(flag);
             };
             tried.push(chosen.member.address);
-            let busy = Busy::new(state.clone(), chosen.member, tried.len() > 1);
+            let busy = Busy::new(state.clone(), chosen.member);
             match connect(cluster, &busy.member).await {
                 Ok((stream, counted)) => {
                     count(&state.stats.upstream_cx_total);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::Instant;
 
 use super::{Member, count};
 use crate::snapshot::Cluster;
@@ -62,13 +63,16 @@ pub(crate) async fn connect(
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             count(&member.connect_failures);
+            member.reach.lost(Instant::now());
             return Err(error.into());
         }
         Err(_) => {
             count(&member.connect_failures);
+            member.reach.lost(Instant::now());
             return Err(ConnectError::Timeout);
         }
     };
+    member.reach.found();
     // Neither matters enough to refuse a connection that works.
     let _ = stream.set_nodelay(true);
     if let Some(keepalive) = &cluster.tcp_keepalive {

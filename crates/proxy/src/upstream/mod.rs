@@ -3,9 +3,11 @@
 //! All of it is keyed by cluster name and endpoint identity and outlives changes of the configuration.
 
 pub(crate) mod attempt;
+pub(crate) mod budget;
 pub(crate) mod connect;
 pub(crate) mod h2;
 pub(crate) mod pool;
+pub(crate) mod reach;
 pub(crate) mod select;
 
 use std::cell::{Cell, RefCell};
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use self::connect::ConnectError;
 use crate::balance;
 use crate::http::retry::Failure;
-use crate::snapshot::{Breakers, BuildNameHasher, Cluster, EndpointSet, Name, Workload};
+use crate::snapshot::{BuildNameHasher, Cluster, EndpointSet, Name, Workload};
 use crate::telemetry::SeriesCache;
 
 /// Every cluster that this worker has sent something to.
@@ -37,8 +39,7 @@ pub(crate) struct ClusterState {
     pub(crate) balance: balance::State,
     /// Requests that have an attempt under way.
     pub(crate) active: Cell<u32>,
-    /// Attempts under way that are retries.
-    pub(crate) retrying: Cell<u32>,
+    pub(crate) retries: budget::Budget,
     /// Connections open to all members.
     pub(crate) connections: Rc<Cell<u32>>,
     pub(crate) stats: ClusterStats,
@@ -76,6 +77,7 @@ pub(crate) struct Member {
     pub(crate) failures: Cell<u64>,
     pub(crate) connect_failures: Cell<u64>,
     pub(crate) idle: pool::Idle,
+    pub(crate) reach: reach::Reach,
     /// The cluster's count of open connections.
     pub(crate) connections: Rc<Cell<u32>>,
     /// Who runs there, as far as configuration says.
@@ -95,6 +97,7 @@ impl Member {
             failures: Cell::new(0),
             connect_failures: Cell::new(0),
             idle: pool::Idle::default(),
+            reach: reach::Reach::default(),
             connections: cluster.connections.clone(),
             workload,
             series: SeriesCache::default(),
@@ -107,19 +110,15 @@ impl Member {
 pub(crate) struct Busy {
     pub(crate) cluster: Rc<ClusterState>,
     pub(crate) member: Rc<Member>,
-    retry: bool,
 }
 
 impl Busy {
-    pub(crate) fn new(cluster: Rc<ClusterState>, member: Rc<Member>, retry: bool) -> Self {
+    pub(crate) fn new(cluster: Rc<ClusterState>, member: Rc<Member>) -> Self {
         member.active.set(member.active.get() + 1);
         cluster.active.set(cluster.active.get() + 1);
         count(&member.requests);
         count(&cluster.stats.upstream_rq_total);
-        if retry {
-            cluster.retrying.set(cluster.retrying.get() + 1);
-        }
-        Self { cluster, member, retry }
+        Self { cluster, member }
     }
 }
 
@@ -127,9 +126,6 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.member.active.set(self.member.active.get() - 1);
         self.cluster.active.set(self.cluster.active.get() - 1);
-        if self.retry {
-            self.cluster.retrying.set(self.cluster.retrying.get() - 1);
-        }
     }
 }
 
@@ -146,7 +142,7 @@ impl Upstreams {
             dynamic: RefCell::default(),
             balance: balance::State::default(),
             active: Cell::new(0),
-            retrying: Cell::new(0),
+            retries: budget::Budget::default(),
             connections: Rc::default(),
             stats: ClusterStats::default(),
         });
@@ -180,16 +176,6 @@ impl ClusterState {
         }
     }
 
-    /// One more retry fits into the budget: by default a fifth of the active requests, and at least three (DESIGN 7.5).
-    pub(crate) fn retry_allowed(&self, breakers: &Breakers) -> bool {
-        if breakers.max_retries.is_some_and(|most| self.retrying.get() >= most) {
-            return false;
-        }
-        let (percent, least) = breakers.retry_budget.unwrap_or((20.0, 3));
-        let budget = f64::from(self.active.get()) * percent / 100.0;
-        f64::from(self.retrying.get()) < budget.max(f64::from(least))
-    }
-
     /// The members in the order of the set's endpoints.
     pub(crate) fn members(&self, set: &EndpointSet) -> Rc<[Rc<Member>]> {
         if self.set.get() == set.id && self.members.borrow().len() == set.endpoints.len() {
@@ -217,6 +203,11 @@ impl ClusterState {
         *self.members.borrow_mut() = members.clone();
         self.set.set(set.id);
         members
+    }
+
+    /// Some endpoint is not among those `tried`.
+    pub(crate) fn has_others(&self, tried: &[SocketAddr]) -> bool {
+        self.members.borrow().iter().any(|member| !tried.contains(&member.address))
     }
 
     /// The members as of the last request.

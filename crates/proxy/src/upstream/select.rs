@@ -26,6 +26,10 @@ impl Members for Seen<'_> {
         self.members.get(index).map_or(0, |member| member.active.get())
     }
 
+    fn badness(&self, index: usize) -> u32 {
+        self.members.get(index).map_or(0, |member| member.reach.badness())
+    }
+
     fn tried(&self, index: usize) -> bool {
         !self.tried.is_empty()
             && self.members.get(index).is_some_and(|member| self.tried.contains(&member.address))
@@ -52,5 +56,7 @@ pub(crate) fn select<'s>(
     let members = state.members(set);
     let seen = Seen { members: &members, tried };
     let picked = balance::pick(cluster, set, &state.balance, &seen, random)?;
-    Some(Chosen { member: members.get(picked.index)?.clone(), endpoint: set.endpoints.get(picked.index) })
+    let member = members.get(picked.index)?.clone();
+    member.reach.chosen();
+    Some(Chosen { member, endpoint: set.endpoints.get(picked.index) })
 }

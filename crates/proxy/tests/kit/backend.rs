@@ -35,7 +35,14 @@ impl From<&str> for Reply {
 impl Backend {
     /// `answer` is called with the head, the body and the number of the request on its connection.
     pub async fn start(answer: impl Fn(&str, &[u8], usize) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(([127, 0, 0, 1], 0).into(), answer).await
+    }
+
+    pub async fn start_at(
+        at: SocketAddr,
+        answer: impl Fn(&str, &[u8], usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(at).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (seen, connections) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
         let answer = Arc::new(answer);
