@@ -52,6 +52,8 @@ struct Part {
     root: Unit,
     units: FxHashMap<Unit, Kept>,
     view: View,
+    /// Names that more than one unit gives, or gave (two services at one address): the first unit has them.
+    contested: FxHashSet<(ResourceType, Arc<str>)>,
     /// How many scopes it belongs to.
     users: usize,
 }
@@ -196,7 +198,14 @@ impl State {
 
 impl Part {
     fn new(scope: Arc<Scope>, root: Unit, cache: &Cache, world: &World) -> Self {
-        let mut part = Self { scope, root, units: FxHashMap::default(), view: View::default(), users: 0 };
+        let mut part = Self {
+            scope,
+            root,
+            units: FxHashMap::default(),
+            view: View::default(),
+            contested: FxHashSet::default(),
+            users: 0,
+        };
         part.plan(cache, world);
         part
     }
@@ -229,38 +238,52 @@ impl Part {
         let found = cache.demand(world, &self.scope, unit);
         let further = further(&found.output.value);
         let new = Kept { id: found.id, value: found.output.value, findings: found.output.findings };
+        let old = self.units.get(unit).map(|old| old.value.clone());
+        let had: FxHashSet<_> = old.iter().flat_map(resources).map(named).collect();
+        let mut contested = FxHashSet::default();
         for resource in resources(&new.value) {
+            let name = named(resource);
+            let taken = !had.contains(&name) && self.view.get(name.0, &name.1).is_some();
+            if taken || self.contested.contains(&name) {
+                self.contested.insert(name.clone());
+                contested.insert(name);
+            }
             self.view.insert(resource.clone());
         }
         let names: FxHashSet<_> = resources(&new.value).iter().map(named).collect();
-        let gone: Vec<_> = self
-            .units
-            .get(unit)
-            .into_iter()
-            .flat_map(|old| resources(&old.value))
-            .filter(|resource| !names.contains(&named(resource)))
-            .cloned()
-            .collect();
+        let gone = old.iter().flat_map(resources).filter(|resource| !names.contains(&named(resource)));
+        let gone: Vec<_> = gone.cloned().collect();
         self.units.insert(unit.clone(), new);
+        self.settle(&contested);
         self.withdraw(&gone);
         further
     }
 
     /// Takes resources out of the view, unless another unit gives one of the same name.
     fn withdraw(&mut self, gone: &[Arc<Encoded>]) {
-        if gone.is_empty() {
-            return;
-        }
         for resource in gone {
             self.view.remove(resource.kind, &resource.name);
         }
-        let names: FxHashSet<_> = gone.iter().map(named).collect();
-        for kept in self.units.values() {
-            for resource in resources(&kept.value) {
-                if names.contains(&named(resource)) {
-                    self.view.insert(resource.clone());
+        self.settle(&gone.iter().map(named).collect());
+    }
+
+    /// Gives each of the names to the first, in their order, of the units that have it.
+    fn settle(&mut self, names: &FxHashSet<(ResourceType, Arc<str>)>) {
+        if names.is_empty() {
+            return;
+        }
+        let mut first: FxHashMap<_, (&Unit, &Arc<Encoded>)> = FxHashMap::default();
+        for (unit, kept) in &self.units {
+            for resource in resources(&kept.value).iter().filter(|resource| names.contains(&named(resource)))
+            {
+                let found = first.entry(named(resource)).or_insert((unit, resource));
+                if unit < found.0 {
+                    *found = (unit, resource);
                 }
             }
+        }
+        for (_, resource) in first.into_values() {
+            self.view.insert(resource.clone());
         }
     }
 
