@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod envoy;
 pub mod mesh;
 pub mod peer;
 pub mod scale;

@@ -5,7 +5,7 @@ use std::{
     io::Read,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -102,6 +102,22 @@ impl Role {
             .unwrap_or_else(|| panic!("{} has no inbound: {}", self.name, self.ports))
     }
 
+    /// Waits until the process has ended by itself.
+    ///
+    /// # Panics
+    /// When it still runs after `most`.
+    pub async fn ended(&mut self, most: Duration) -> ExitStatus {
+        let deadline = Instant::now() + most;
+        let mut poll = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            poll.tick().await;
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{} still runs after {most:?}:\n{}", self.name, self.log());
+        }
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
@@ -144,13 +160,36 @@ impl Mesh {
         Self::with(&[])
     }
 
+    /// With a store on disk, at addresses that stay the same over [`Mesh::restart_control`].
+    ///
+    /// # Panics
+    /// When the control plane does not start.
+    pub fn durable() -> Self {
+        Self::on("127.0.0.2:0", "127.0.0.2:0", &["--store", "redb"])
+    }
+
+    /// Starts the control plane again after [`Role::kill`], from its data and at its addresses.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn restart_control(&mut self) {
+        let (xds, api) = (self.control.address("xds").to_string(), self.control.address("api").to_string());
+        let dir = self.control.dir.clone();
+        let args = ["control", "--xds", &xds, "--api", &api, "--store", "redb"];
+        self.control = Role::start("control", &dir, &args);
+    }
+
     /// With more flags for `heddle control`.
     ///
     /// # Panics
     /// When the control plane does not start.
     pub fn with(flags: &[&str]) -> Self {
+        Self::on("127.0.0.1:0", "127.0.0.1:0", flags)
+    }
+
+    fn on(xds: &str, api: &str, flags: &[&str]) -> Self {
         let scratch = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
-        let mut args = vec!["control", "--xds", "127.0.0.1:0", "--api", "127.0.0.1:0"];
+        let mut args = vec!["control", "--xds", xds, "--api", api];
         if !flags.contains(&"--store") {
             args.extend(["--store", "memory"]);
         }

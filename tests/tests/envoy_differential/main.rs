@@ -19,8 +19,8 @@ use features::{FEATURES, Feature};
 use heddle_control::{Control, ControlConfig};
 use heddle_resource::{Admission, AdmitOptions, admit, parse_documents};
 use heddle_store::{MemoryStore, Precondition, Store};
-use heddle_tests::{eventually, say};
-use peer::{Peer, Place, free_address};
+use heddle_tests::{envoy::free_address, eventually, say};
+use peer::{Peer, Place};
 use raw::{Backend, Log, Message, send};
 
 /// Headers whose values may differ.
