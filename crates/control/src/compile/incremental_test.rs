@@ -151,6 +151,34 @@ proptest! {
     }
 }
 
+/// Whoever has the listener of an address that two services claim, a change to the other must not hand it over.
+#[test]
+fn two_services_of_one_address_do_not_take_turns() {
+    let put = |kind: &str, name: &str, spec: Value| Change::Put {
+        source: 0,
+        object: object(document(kind, "a", name, &spec, 0)),
+    };
+    let service = |name: &str| {
+        put("Service", name, json!({"clusterIP": "10.0.0.1", "ports": [{"name": "tcp", "port": 90}]}))
+    };
+    let route = |host: &str| {
+        let to = json!([{"route": [{"destination": {"host": "elsewhere", "port": {"number": 90}}}]}]);
+        put("VirtualService", host, json!({"hosts": [host], "tcp": to}))
+    };
+    let (mut world, mut compiler) = (World::new(MeshConfig::default()), Compiler::default());
+    let metadata = json!({"OUTBOUND": "127.0.0.1:1", "INTERCEPTION_MODE": "REDIRECT"});
+    let scope = kit::scope(&world, &kit::node("sidecar", "a", ClientKind::Heddle, metadata));
+    compiler.attach(&world, &scope);
+    for change in [service("s0"), service("s1"), route("s0"), route("s1")] {
+        let (next, dirty) = world.apply(&[change]);
+        world = next;
+        compiler.update(&world, &dirty);
+        let scratch = compile(&world, &scope);
+        assert_eq!(*compiler.view(&scope).expect("attached"), *scratch.view);
+        assert!(scratch.view.get(ResourceType::Listener, "10.0.0.1_90").is_some());
+    }
+}
+
 /// A world of services, each with its endpoints.
 fn large(services: usize, endpoints: usize) -> World {
     let mut changes = Vec::new();
