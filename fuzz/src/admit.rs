@@ -2,9 +2,10 @@
 
 use heddle_resource::{AdmitOptions, admit, parse_documents};
 
-/// Text to documents to verdicts.
-pub fn admit_yaml(data: &[u8]) {
+/// Text to documents to verdicts. True when a document was admitted.
+pub fn admit_yaml(data: &[u8]) -> bool {
     let text = String::from_utf8_lossy(data);
+    let mut admitted = false;
     for document in parse_documents(&text, "fuzz.yaml").into_iter().flatten() {
         let verdict = admit(&document, &AdmitOptions::default());
         for finding in verdict.diagnostics() {
@@ -12,8 +13,10 @@ pub fn admit_yaml(data: &[u8]) {
         }
         if let Some(object) = verdict.object() {
             let _ = object.unbuilt();
+            admitted = true;
         }
     }
+    admitted
 }
 
 pub(crate) const CORPUS: &[&[u8]] = &[

@@ -20,12 +20,12 @@ pub(crate) const RESPONSES: &[&[u8]] = &[
     b"\x00HTTP/1.0 200 OK\r\n\r\nuntil the end",
 ];
 
-/// A request of a client.
-pub fn http1_request(data: &[u8]) {
-    heddle_proxy::http::probe::request(data);
+/// A request of a client. True when it has a whole head.
+pub fn http1_request(data: &[u8]) -> bool {
+    heddle_proxy::http::probe::request(data)
 }
 
-/// A response of an endpoint.
-pub fn http1_response(data: &[u8]) {
-    heddle_proxy::http::probe::response(data);
+/// A response of an endpoint. True when it has a whole head.
+pub fn http1_response(data: &[u8]) -> bool {
+    heddle_proxy::http::probe::response(data)
 }

@@ -1,11 +1,13 @@
 //! Fuzz targets: plain functions over bytes, for whatever an outsider can send. They must not panic.
 
 mod admit;
+mod dns;
 mod http1;
 mod xds;
 mod xds_session;
 
 pub use admit::admit_yaml;
+pub use dns::{dns_names, dns_question};
 pub use http1::{http1_request, http1_response};
 pub use xds::xds_into_snapshot;
 pub use xds_session::xds_session;
@@ -13,7 +15,8 @@ pub use xds_session::xds_session;
 /// A function that must take any bytes, and what good input looks like.
 pub struct Target {
     pub name: &'static str,
-    pub run: fn(&[u8]),
+    /// True when the input was taken for what it should be and reached the code behind the parser.
+    pub run: fn(&[u8]) -> bool,
     pub corpus: &'static [&'static [u8]],
 }
 
@@ -24,4 +27,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "http1_response", run: http1_response, corpus: http1::RESPONSES },
     Target { name: "xds_into_snapshot", run: xds_into_snapshot, corpus: xds::CORPUS },
     Target { name: "xds_session", run: xds_session, corpus: xds_session::CORPUS },
+    Target { name: "dns_question", run: dns_question, corpus: dns::QUESTIONS },
+    Target { name: "dns_names", run: dns_names, corpus: dns::TABLES },
 ];

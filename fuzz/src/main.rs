@@ -1,6 +1,7 @@
 //! Drives every target on the stable toolchain: a seeded mutator over small corpora.
 //!
-//! `cargo run -p heddle-fuzz -- --seconds 20 [--only NAME] [--seed N]`. A finding is a panic; its input is written to
+//! `cargo run -p heddle-fuzz -- --seconds 20 [--only NAME] [--seed N]`. A finding is a panic, or a
+//! target whose inputs hardly ever get behind the parser; the input of a panic is written to
 //! `target/fuzz/NAME-SEED-N` and the seed is printed, so that the run can be repeated.
 
 #![expect(clippy::print_stdout, reason = "a command-line tool")]
@@ -12,6 +13,9 @@ use std::{
 };
 
 use heddle_fuzz::TARGETS;
+
+/// Percent of the inputs that have to reach the code behind the parser; below it a target tests its parser only.
+const LEAST_SHARE: f64 = 2.0;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -34,17 +38,19 @@ fn drive(target: &heddle_fuzz::Target, time: Duration, seed: u64) -> bool {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut pool: Vec<Vec<u8>> = target.corpus.iter().map(|c| c.to_vec()).collect();
     let deadline = Instant::now() + time;
-    let mut executions = 0u64;
+    let (mut executions, mut accepted) = (0u64, 0u64);
     while Instant::now() < deadline {
         for _ in 0..64 {
             let input = mutate(&pool, &mut random);
             executions += 1;
-            if catch_unwind(AssertUnwindSafe(|| (target.run)(&input))).is_err() {
+            let Ok(deep) = catch_unwind(AssertUnwindSafe(|| (target.run)(&input))) else {
                 report(target.name, seed, executions, &input);
                 return false;
-            }
-            // A bounded pool of descendants reaches further from the corpus than single steps would.
-            if random.u8(..) == 0 && input.len() < 16 << 10 {
+            };
+            accepted += u64::from(deep);
+            // A bounded pool of descendants reaches further from the corpus than single steps would; those that
+            // got behind the parser are worth more.
+            if random.u8(..) < if deep { 16 } else { 1 } && input.len() < 16 << 10 {
                 let place = random.usize(..target.corpus.len() + 64);
                 if place < pool.len() && place >= target.corpus.len() {
                     pool[place] = input;
@@ -54,8 +60,15 @@ fn drive(target: &heddle_fuzz::Target, time: Duration, seed: u64) -> bool {
             }
         }
     }
-    println!("{:<16} seed {seed}: {executions} executions, no finding", target.name);
-    true
+    let share = 100.0 * accepted as f64 / executions.max(1) as f64;
+    println!(
+        "{:<18} seed {seed}: {executions} executions, {share:.1} % behind the parser, no finding",
+        target.name
+    );
+    if share < LEAST_SHARE {
+        println!("{}: too few inputs got behind the parser: its corpus no longer is good input", target.name);
+    }
+    share >= LEAST_SHARE
 }
 
 fn report(name: &str, seed: u64, execution: u64, input: &[u8]) {

@@ -25,7 +25,8 @@ pub(crate) const CORPUS: &[&[u8]] = &[b"\
       \x02"];
 
 /// Reads records of one byte type, two bytes length, body; applies them, publishes, and sends requests through every listener.
-pub fn xds_into_snapshot(data: &[u8]) {
+/// True when a request came as far as a decision.
+pub fn xds_into_snapshot(data: &[u8]) -> bool {
     let mut builder = SnapshotBuilder::new();
     let mut rest = data;
     while let [kind, low, high, tail @ ..] = rest {
@@ -41,7 +42,7 @@ pub fn xds_into_snapshot(data: &[u8]) {
     let file = disk::encode(&builder);
     assert!(disk::decode(&file).is_ok(), "a file of accepted resources is readable");
     let _ = disk::decode(data);
-    exercise(builder.current(), data);
+    exercise(builder.current(), data)
 }
 
 /// The name stands in field 1 of every resource: tag 0x0a, length, bytes.
@@ -53,7 +54,8 @@ fn name_of(body: &[u8]) -> &str {
     found.and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or("x")
 }
 
-fn exercise(snapshot: &Snapshot, data: &[u8]) {
+fn exercise(snapshot: &Snapshot, data: &[u8]) -> bool {
+    let mut decided = false;
     let peer = SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), 4000));
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
     for listener in snapshot.listeners.values() {
@@ -81,16 +83,17 @@ fn exercise(snapshot: &Snapshot, data: &[u8]) {
         {
             let mut head = RequestHead::new(method, "h", path).with("x-data", "1").with("origin", "http://o");
             head.headers.append("x-any", &data[..data.len().min(64)]);
-            one(snapshot, &downstream, head);
+            decided |= one(snapshot, &downstream, head);
         }
     }
+    decided
 }
 
-fn one(snapshot: &Snapshot, downstream: &Downstream, mut head: RequestHead) {
+fn one(snapshot: &Snapshot, downstream: &Downstream, mut head: RequestHead) -> bool {
     let mut response = ResponseHead::new(200);
     if let Err(answer) = prepare(downstream, &mut head, 1) {
         answer.write_head(downstream, &head, &mut response);
-        return;
+        return false;
     }
     match decide(snapshot, downstream, &head, 2) {
         Decision::Forward(forward) => {
@@ -103,6 +106,7 @@ fn one(snapshot: &Snapshot, downstream: &Downstream, mut head: RequestHead) {
         Decision::Need(_) => {}
     }
     finish_response(downstream, &head, false, &mut response);
+    true
 }
 
 #[cfg(test)]
@@ -117,7 +121,7 @@ mod tests {
             builder.apply(kind, super::name_of(body), body).unwrap();
             rest = behind;
         }
-        super::xds_into_snapshot(super::CORPUS[0]);
+        assert!(super::xds_into_snapshot(super::CORPUS[0]));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Requests of an xDS client into the server's sessions.
 
 /// Requests as [`heddle_xds::fuzz::session`] reads them; the first byte with its high bit set begins from good input.
-pub fn xds_session(data: &[u8]) {
-    heddle_xds::fuzz::session(data);
+/// True when they were answered.
+pub fn xds_session(data: &[u8]) -> bool {
+    let answered = heddle_xds::fuzz::session(data);
     // Good requests first, so that what follows meets a session that has something to say.
     if let Some(mut input) =
         heddle_xds::fuzz::corpus().into_iter().nth(usize::from(data.first().copied().unwrap_or(0) % 3))
@@ -10,6 +11,7 @@ pub fn xds_session(data: &[u8]) {
         input.extend_from_slice(data.get(1..).unwrap_or_default());
         heddle_xds::fuzz::session(&input);
     }
+    answered
 }
 
 pub(crate) const CORPUS: &[&[u8]] = &[

@@ -10,9 +10,11 @@ use prost::Message;
 use crate::{ClientKind, DeltaSession, Encoded, NodeInfo, ResourceType, SessionConfig, SotwSession, View};
 
 /// Reads requests (two bytes of length, little-endian, before each), feeds them to a session of either
-/// variant, and lets views change and time pass between them.
-pub fn session(data: &[u8]) {
-    let [mode, data @ ..] = data else { return };
+/// variant, and lets views change and time pass between them. True when something was
+/// answered.
+pub fn session(data: &[u8]) -> bool {
+    let [mode, data @ ..] = data else { return false };
+    let mut answered = false;
     let kinds = [ClientKind::Envoy, ClientKind::Heddle, ClientKind::Grpc];
     let mut config = SessionConfig::new(kinds[usize::from(*mode) % kinds.len()]);
     config.on_demand = mode & 0x40 != 0;
@@ -35,11 +37,10 @@ pub fn session(data: &[u8]) {
         delta.on_view(view.clone());
         sotw.on_view(view.clone());
         for _ in 0..8 {
-            delta
-                .poll_send()
-                .into_iter()
-                .chain(sotw.poll_send())
-                .for_each(|response| drop(response.encode()));
+            for response in delta.poll_send().into_iter().chain(sotw.poll_send()) {
+                drop(response.encode());
+                answered = true;
+            }
         }
         while delta.poll_event().is_some() || sotw.poll_event().is_some() {}
         while let Some((kind, names)) = delta.poll_want() {
@@ -49,6 +50,7 @@ pub fn session(data: &[u8]) {
             sotw.on_resolved(kind, &names);
         }
     }
+    answered
 }
 
 fn requests(mut data: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -6,13 +6,13 @@ use super::h1::parse::{self, Limits, Malformed, Message};
 use super::head::{Method, RequestHead, ResponseHead};
 
 /// Reads one request and its body, and checks: a head that is complete is so at its own length and no shorter, and what is
-/// written from it is read as the same request.
+/// written from it is read as the same request. True when there was a whole head.
 ///
 /// # Panics
 /// When a law is broken.
-pub fn request(data: &[u8]) {
+pub fn request(data: &[u8]) -> bool {
     let (mut head, mut again) = (RequestHead::default(), RequestHead::default());
-    let Ok(Some(message)) = parse::request(data, &mut head, Limits::default()) else { return };
+    let Ok(Some(message)) = parse::request(data, &mut head, Limits::default()) else { return false };
     assert!(message.len <= data.len(), "a head is no longer than its bytes");
     let shorter = parse::request(&data[..message.len - 1], &mut again, Limits::default());
     assert!(!matches!(shorter, Ok(Some(_))), "a head without its last byte is not complete");
@@ -40,19 +40,27 @@ pub fn request(data: &[u8]) {
         Err(Malformed::TooLarge | Malformed::TooManyFields | Malformed::ManyHosts) => {}
         other => panic!("what was written is not read: {other:?}: {:?}", String::from_utf8_lossy(&written)),
     }
+    true
 }
 
-/// Reads one response and its body; the first byte chooses the method of its request.
-pub fn response(data: &[u8]) {
-    let [choice, data @ ..] = data else { return };
+/// Reads one response and its body; the first byte chooses the method of its request. True when there was a whole
+/// head.
+///
+/// # Panics
+/// When a law is broken.
+pub fn response(data: &[u8]) -> bool {
+    let [choice, data @ ..] = data else { return false };
     let methods = [Method::Get, Method::Head, Method::Connect, Method::Post];
     let method = methods[usize::from(*choice) % methods.len()];
     let mut head = ResponseHead::default();
-    let Ok(Some(message)) = parse::response(data, &mut head, method, Limits::default()) else { return };
+    let Ok(Some(message)) = parse::response(data, &mut head, method, Limits::default()) else {
+        return false;
+    };
     assert!(head.status >= 100, "a status has three digits");
     drain(message, &data[message.len..]);
     let mut written = Vec::new();
     encode::response(&mut written, &head, Framing::Empty, false, Case::Lower);
+    true
 }
 
 /// Reads a body twice, in one piece and byte by byte: both must find the same.
