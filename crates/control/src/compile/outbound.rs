@@ -134,18 +134,11 @@ pub(super) fn captured(cx: &Cx<'_>) -> Vec<super::unit::Unit> {
     use super::unit::Unit;
     let mut units = Vec::new();
     let mut http = std::collections::BTreeSet::new();
-    // A listener is named by its address: of several services that claim one, the first by host has it, and
-    // not whichever was compiled last.
-    let mut taken = std::collections::BTreeSet::new();
     for (service, imported) in cx.visible().services() {
         let service: &Arc<_> = service;
         for port in service.tcp_ports().filter(|port| imported(port.number)) {
             if port.protocol.is_http() {
                 http.insert(port.number);
-                continue;
-            }
-            let first = cx.addresses(service).into_iter().next();
-            if first.is_some_and(|ip| !taken.insert((ip, port.number))) {
                 continue;
             }
             units.push(Unit::TcpListener(service.id(), port.number));
