@@ -8,6 +8,7 @@ use crate::{
     check,
     diagnostic::{Diagnostic, Severity},
     document::Document,
+    elsewhere::{Absence, absence},
     kind::{Content, Kind},
     object::{Meta, Object},
     validate,
@@ -44,7 +45,7 @@ pub enum Admission {
         warnings: Vec<Diagnostic>,
     },
     Refused(Vec<Diagnostic>),
-    /// A kind that the mesh does not read: a warning.
+    /// A kind that is not read: a warning.
     NotOurs(Diagnostic),
 }
 
@@ -128,11 +129,7 @@ fn find_kind(document: &Document) -> Result<&'static Kind, Box<Admission>> {
     }
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let Some(kind) = Kind::find(group, name) else {
-        let what = Diagnostic::warning(
-            "HDL0004",
-            format!("{name} ({api_version}) is no kind of the mesh; left alone"),
-        );
-        return Err(Box::new(Admission::NotOurs(what.at(document.source.clone()))));
+        return Err(Box::new(stranger(document, group, name, api_version)));
     };
     if !kind.served.contains(&version) {
         let served: Vec<String> = kind.served.iter().map(|v| kind.api_version_of(v)).collect();
@@ -143,6 +140,30 @@ fn find_kind(document: &Document) -> Result<&'static Kind, Box<Admission>> {
         ));
     }
     Ok(kind)
+}
+
+/// The verdict on a kind that is not in the table.
+fn stranger(document: &Document, group: &str, name: &str, api_version: &str) -> Admission {
+    let what = match absence(group, name) {
+        Some(Absence::Unprotected) => {
+            let object = document.value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            let message =
+                "not built yet, and it restricts or encrypts: refused, because nothing would enforce it";
+            let what = Diagnostic::error("HDL0014", message)
+                .on(format!("{name} {object}"), "kind")
+                .found(format!("{name} ({api_version})"), "");
+            return Admission::Refused(vec![what.at(document.place("kind"))]);
+        }
+        Some(Absence::Harmless) => Diagnostic::warning(
+            "HDL0015",
+            format!("{name} ({api_version}) is not built yet: it has no effect"),
+        ),
+        None => Diagnostic::warning(
+            "HDL0004",
+            format!("{name} ({api_version}) is no kind of the mesh; left alone"),
+        ),
+    };
+    Admission::NotOurs(what.at(document.source.clone()))
 }
 
 /// Reads the metadata, sets the namespace, and writes the storage version.

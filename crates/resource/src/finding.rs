@@ -33,6 +33,8 @@ findings! {
     "HDL0011" "Unknown field", "No version of the kind has this field.", "Use the name that is proposed, or remove the field.";
     "HDL0012" "Not built yet, traffic denied", "The field is valid, does nothing in this version, and restricts, encrypts or limits. Rather than let traffic through without it, the traffic concerned is denied with 503.", "Leave the field out if the traffic may pass without it.";
     "HDL0013" "Missing field", "A field must be there.", "Add it.";
+    "HDL0014" "Kind not built yet, refused", "The kind restricts or encrypts traffic, or may do so, and this version does not have it. It is refused, so that nobody takes traffic for protected that is not.", "Leave the object out if the traffic may pass without it; else keep that traffic out of this mesh.";
+    "HDL0015" "Kind not built yet", "The kind is one of a mesh, but not of this version. It has no effect.", "Leave it out, or live without it.";
 
     "HDL0101" "Missing value", "Something must be given here, or one of several things.", "Add what was expected.";
     "HDL0102" "Not a host or name", "The value is not a host, a name, or a name in the form that is asked for.", "Write it in the form that was expected.";

@@ -21,6 +21,7 @@ mod check;
 pub mod core;
 mod diagnostic;
 mod document;
+mod elsewhere;
 pub mod fields;
 pub mod finding;
 pub mod gateway;

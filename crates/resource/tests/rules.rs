@@ -280,6 +280,38 @@ fn one_bad_document_leaves_the_others() {
     assert_eq!(verdicts, ["Service default/a", "HDL0002", "Namespace n", "not ours"]);
 }
 
+/// The verdict on a document of this kind: its code, and whether it is refused.
+fn stranger(api_version: &str, kind: &str) -> (&'static str, bool) {
+    let text = format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: x}}\nspec: {{}}\n");
+    let document = parse_documents(&text, "x.yaml").remove(0).unwrap();
+    match admit(&document, &AdmitOptions::default()) {
+        Admission::Refused(errors) => (errors[0].code, true),
+        Admission::NotOurs(warning) => (warning.code, false),
+        Admission::Admitted { .. } => panic!("{kind} is admitted"),
+    }
+}
+
+#[test]
+fn kinds_that_protect_and_are_not_built_are_refused() {
+    let protecting = [
+        ("security.istio.io/v1", "AuthorizationPolicy"),
+        ("security.istio.io/v1beta1", "PeerAuthentication"),
+        ("security.istio.io/v1", "RequestAuthentication"),
+        ("networking.istio.io/v1alpha3", "EnvoyFilter"),
+        ("extensions.istio.io/v1alpha1", "WasmPlugin"),
+        ("gateway.networking.k8s.io/v1", "BackendTLSPolicy"),
+        ("heddle.dev/v1alpha1", "RateLimit"),
+    ];
+    for (version, kind) in protecting {
+        assert_eq!(stranger(version, kind), ("HDL0014", true), "{kind}");
+    }
+    for (version, kind) in [("telemetry.istio.io/v1", "Telemetry"), ("networking.istio.io/v1", "ProxyConfig")]
+    {
+        assert_eq!(stranger(version, kind), ("HDL0015", false), "{kind}");
+    }
+    assert_eq!(stranger("apps/v1", "Deployment"), ("HDL0004", false));
+}
+
 #[test]
 fn bombs_are_refused() {
     let mut laughs = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
