@@ -188,16 +188,17 @@ const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptio
 fn protocol(protocol: Protocol, policy: &TrafficPolicy, cluster: &mut Cluster) {
     let http = policy.connection_pool.as_ref().and_then(|pool| pool.http.as_ref());
     let upgrade = http.and_then(|http| http.h2_upgrade_policy) == Some(H2UpgradePolicy::Upgrade);
+    let streams = http.and_then(|http| http.max_concurrent_streams).and_then(|n| u32::try_from(n).ok());
     let same = http.is_some_and(|http| http.use_client_protocol == Some(true));
     let options = if same || (protocol == Protocol::Detect && !upgrade) {
         UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
             http_protocol_options: Some(http1_keeping_case()),
-            http2_protocol_options: Some(http2()),
+            http2_protocol_options: Some(http2(streams)),
             ..Default::default()
         })
     } else if protocol.is_http2() || upgrade {
         UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
-            protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(http2())),
+            protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(http2(streams))),
         })
     } else if protocol.is_http() {
         UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
@@ -206,12 +207,14 @@ fn protocol(protocol: Protocol, policy: &TrafficPolicy, cluster: &mut Cluster) {
     } else {
         return;
     };
+    let tcp = policy.connection_pool.as_ref().and_then(|pool| pool.tcp.as_ref());
     let idle = http.and_then(|http| http.idle_timeout).map(|timeout| duration(timeout.0));
     let per_connection =
         http.and_then(|http| http.max_requests_per_connection).and_then(|n| u32::try_from(n).ok());
     let common = CommonHttpOptions {
         idle_timeout: idle,
         max_requests_per_connection: per_connection.filter(|n| *n > 0).and_then(uint),
+        max_connection_duration: tcp.and_then(|tcp| tcp.max_connection_duration).map(|time| duration(time.0)),
         ..Default::default()
     };
     let options = HttpProtocolOptions {
@@ -222,8 +225,10 @@ fn protocol(protocol: Protocol, policy: &TrafficPolicy, cluster: &mut Cluster) {
     cluster.typed_extension_protocol_options.insert(HTTP_OPTIONS.to_owned(), any(&options));
 }
 
-fn http2() -> Http2ProtocolOptions {
-    Http2ProtocolOptions { max_concurrent_streams: uint(1_073_741_824), ..Default::default() }
+/// Streams on one connection: as declared, else as many as the endpoint takes.
+fn http2(streams: Option<u32>) -> Http2ProtocolOptions {
+    let most = streams.filter(|n| *n > 0).unwrap_or(1_073_741_824);
+    Http2ProtocolOptions { max_concurrent_streams: uint(most), ..Default::default() }
 }
 
 fn traffic_policy(policy: &TrafficPolicy, cluster: &mut Cluster) {
@@ -233,6 +238,21 @@ fn traffic_policy(policy: &TrafficPolicy, cluster: &mut Cluster) {
     if let Some(balancer) = &policy.load_balancer {
         load_balancer(balancer, cluster);
     }
+    if let Some(declared) = &policy.retry_budget
+        && let Some(budget) = budget_of(cluster)
+    {
+        if let Some(percent) = declared.percent {
+            budget.budget_percent = Some(Percent { value: percent });
+        }
+        if let Some(least) = declared.min_retry_concurrency {
+            budget.min_retry_concurrency = uint(least);
+        }
+    }
+}
+
+/// The cluster's budget for retries; none where a declared limit stands in for it.
+fn budget_of(cluster: &mut Cluster) -> Option<&mut RetryBudget> {
+    cluster.circuit_breakers.as_mut()?.thresholds.first_mut()?.retry_budget.as_mut()
 }
 
 fn connection_pool(pool: &ConnectionPoolSettings, cluster: &mut Cluster) {
@@ -345,3 +365,7 @@ pub(super) fn inbound(cx: &Cx<'_>, port: u16) -> Value {
     protocol(spoken, &TrafficPolicy::default(), &mut cluster);
     cx.encode(ResourceType::Cluster, &name, &cluster).into()
 }
+
+#[cfg(test)]
+#[path = "cluster_test.rs"]
+mod cluster_test;

@@ -121,6 +121,9 @@ fn overlay(effective: &mut Effective, over: &TrafficPolicy, port: u16, object: &
     if over.load_balancer.is_some() {
         into.load_balancer.clone_from(&over.load_balancer);
     }
+    if over.retry_budget.is_some() {
+        into.retry_budget.clone_from(&over.retry_budget);
+    }
     if over.tls.is_some() {
         into.tls.clone_from(&over.tls);
         effective.tls = Some(object.field(format!("{path}.tls")));

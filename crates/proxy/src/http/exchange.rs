@@ -21,7 +21,6 @@ use crate::policy;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Flags, Record};
 use crate::upstream::attempt::{Sending, Upstream};
-use crate::upstream::connect::ConnectError;
 use crate::upstream::{Busy, count, select};
 use crate::worker::{Heads, Worker};
 
@@ -180,14 +179,13 @@ impl<'c> Exchange<'c> {
             forward.set_attempt(trying.attempts, request);
         }
         let breakers = &cluster.breakers[usize::from(forward.action.high_priority)];
-        if breakers.max_requests.is_some_and(|most| state.active.get() >= most) {
-            return Err(Failure::Connect(ConnectError::Overflow).into());
-        }
-        let busy = Busy::new(state, chosen.member);
+        let ticket = state.totals.request(breakers).map_err(Failure::Connect)?;
+        let busy = Busy::new(state, chosen.member).holding(ticket);
         let sending = Sending {
             length: self.length,
             upgrade: forward.upgrade == UpgradeOutcome::Pass,
             raw: forward.upgrade == UpgradeOutcome::Terminate,
+            breakers,
         };
         let mut limit = Limit::new(forward, trying, body);
         let open = Upstream::open(permit, self.worker, cluster, busy, request, sending);

@@ -62,8 +62,10 @@ async fn run(
     let Some(chosen) = select::select(&snapshot, cluster, &state, original_dst, worker.random(), &[]) else {
         return;
     };
-    let busy = Busy::new(state, chosen.member);
-    let sending = Sending { length: Some(body.len() as u64), upgrade: false, raw: false };
+    let breakers = &cluster.breakers[0];
+    let Ok(ticket) = state.totals.request(breakers) else { return };
+    let busy = Busy::new(state, chosen.member).holding(ticket);
+    let sending = Sending { length: Some(body.len() as u64), upgrade: false, raw: false, breakers };
     let Ok(mut upstream) = Upstream::open(permit, worker, cluster, busy, head, sending).await else { return };
     let mut rest = body;
     let mut finished = false;

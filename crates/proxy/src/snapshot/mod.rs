@@ -5,7 +5,7 @@
 
 mod builder;
 mod cluster;
-mod compile;
+pub(crate) mod compile;
 pub mod disk;
 mod endpoint;
 mod filter;

@@ -11,12 +11,14 @@ use crate::conn::alarm::{Alarm, earliest};
 use crate::conn::registry::{Control, Wish};
 use crate::conn::wire::Wire;
 use crate::decide::Downstream;
+use crate::http::retry::Failure;
 use crate::http::stream::{Flow, Stream, WireStream};
 use crate::policy;
 use crate::snapshot::TcpProxy;
 use crate::telemetry::Flags;
 use crate::telemetry::metrics::Target;
-use crate::upstream::connect::{Counted, connect};
+use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::limits::Counted;
 use crate::upstream::{Busy, count, select};
 use crate::worker::Worker;
 
@@ -79,7 +81,12 @@ impl<'r> Relay<'r> {
             };
             tried.push(chosen.member.address);
             let busy = Busy::new(state.clone(), chosen.member);
-            match connect(cluster, &busy.member).await {
+            let Some(counted) = busy.member.room.reserve(cluster.breakers[0].max_connections, false) else {
+                state.failed(&Failure::Connect(ConnectError::Overflow), None);
+                count(&state.stats.upstream_cx_overflow);
+                return Err(Flags::UPSTREAM_OVERFLOW);
+            };
+            match connect(cluster, &busy.member, counted).await {
                 Ok((stream, counted)) => {
                     count(&state.stats.upstream_cx_total);
                     let wire = Wire::new(stream, worker.buffers.clone());

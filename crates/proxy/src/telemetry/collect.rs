@@ -56,6 +56,7 @@ impl Collected {
                     ("upstream_cx_total", stats.upstream_cx_total.get()),
                     ("upstream_cx_connect_fail", stats.upstream_cx_connect_fail.get()),
                     ("upstream_cx_overflow", stats.upstream_cx_overflow.get()),
+                    ("upstream_rq_pending_overflow", stats.upstream_rq_pending_overflow.get()),
                 ],
                 connections: state.connections.get().into(),
                 active: state.active.get().into(),

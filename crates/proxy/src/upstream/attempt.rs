@@ -15,7 +15,7 @@ use crate::http::h2::{H2Stream, broken, fields};
 use crate::http::head::{Method, RequestHead, ResponseHead, Version};
 use crate::http::stream::{Broken, Stream, WireStream};
 use crate::policy::Permit;
-use crate::snapshot::{Cluster, UpstreamProtocol};
+use crate::snapshot::{Breakers, Cluster, UpstreamProtocol};
 use crate::worker::Worker;
 
 /// Upstream's limits of a response head (Envoy: 60 KiB, 100 fields).
@@ -39,13 +39,15 @@ pub(crate) struct Upstream {
 
 /// How a request is put on an upstream connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sending {
+pub(crate) struct Sending<'c> {
     /// Length of the request's body, when known.
     pub(crate) length: Option<u64>,
     /// `Connection: upgrade` is passed on.
     pub(crate) upgrade: bool,
     /// A CONNECT that ends here: the endpoint gets the bytes of the tunnel and no request.
     pub(crate) raw: bool,
+    /// The cluster's limits for requests of this priority.
+    pub(crate) breakers: &'c Breakers,
 }
 
 impl Upstream {
@@ -56,7 +58,7 @@ impl Upstream {
         cluster: &Cluster,
         busy: Busy,
         head: &RequestHead,
-        sending: Sending,
+        sending: Sending<'_>,
     ) -> Result<Self, ConnectError> {
         let http2 = match cluster.protocol {
             UpstreamProtocol::Http1 => false,
@@ -64,20 +66,16 @@ impl Upstream {
             UpstreamProtocol::Downstream => head.version == Version::Http2,
         };
         if sending.raw {
-            return Box::pin(Self::open_raw(worker, cluster, busy)).await;
+            return Box::pin(Self::open_raw(worker, cluster, busy, sending)).await;
         }
         if http2 && !sending.upgrade {
             return Box::pin(Self::open_h2(cluster, busy, head, sending)).await;
         }
-        let idle = busy.member.take_idle(cluster);
+        let idle = if busy.member.room.contended() { None } else { busy.member.take_idle(cluster) };
         let (wire, lease) = match idle {
             Some(found) => found,
-            None => {
-                // Boxed: most requests find a connection.
-                let (stream, counted) = Box::pin(connect(cluster, &busy.member)).await?;
-                count(&busy.cluster.stats.upstream_cx_total);
-                (Wire::new(stream, worker.buffers.clone()), Lease::new(counted))
-            }
+            // Boxed: most requests find a connection.
+            None => Box::pin(Self::connection(worker, cluster, &busy, sending.breakers)).await?,
         };
         let mut stream = WireStream::new(wire);
         let case = if cluster.preserve_case { Case::Kept } else { Case::Lower };
@@ -113,8 +111,42 @@ impl Upstream {
         })
     }
 
-    async fn open_raw(worker: &Worker, cluster: &Cluster, busy: Busy) -> Result<Self, ConnectError> {
-        let (stream, counted) = connect(cluster, &busy.member).await?;
+    /// A connection within the cluster's limits: a new one, else the next that comes free.
+    async fn connection(
+        worker: &Worker,
+        cluster: &Cluster,
+        busy: &Busy,
+        breakers: &Breakers,
+    ) -> Result<(Wire, Lease), ConnectError> {
+        let _pending = busy.cluster.totals.pending(breakers)?;
+        let (room, mut turn) = (&busy.member.room, !busy.member.room.contended());
+        let counted = loop {
+            if turn {
+                if let Some(found) = busy.member.take_idle(cluster) {
+                    return Ok(found);
+                }
+                if let Some(counted) = room.reserve(breakers.max_connections, true) {
+                    break counted;
+                }
+                count(&busy.cluster.stats.upstream_cx_overflow);
+            }
+            room.wait().await;
+            turn = true;
+        };
+        let (stream, counted) = connect(cluster, &busy.member, counted).await?;
+        count(&busy.cluster.stats.upstream_cx_total);
+        Ok((Wire::new(stream, worker.buffers.clone()), Lease::new(counted)))
+    }
+
+    async fn open_raw(
+        worker: &Worker,
+        cluster: &Cluster,
+        busy: Busy,
+        sending: Sending<'_>,
+    ) -> Result<Self, ConnectError> {
+        // A tunnel keeps its connection for as long as it likes: nobody is made to wait for it.
+        let room = busy.member.room.reserve(sending.breakers.max_connections, false);
+        let (stream, counted) = connect(cluster, &busy.member, room.ok_or(ConnectError::Overflow)?).await?;
         count(&busy.cluster.stats.upstream_cx_total);
         let stream = WireStream::new(Wire::new(stream, worker.buffers.clone()));
         Ok(Self {
@@ -134,9 +166,9 @@ impl Upstream {
         cluster: &Cluster,
         busy: Busy,
         head: &RequestHead,
-        sending: Sending,
+        sending: Sending<'_>,
     ) -> Result<Self, ConnectError> {
-        let (mut sender, place, reused) = shared::checkout(cluster, &busy.cluster, &busy.member).await?;
+        let (mut sender, place, reused) = shared::checkout(cluster, &busy, sending.breakers).await?;
         let message = crate::http::translate::to_h2(head, sending.upgrade)
             .ok_or_else(|| ConnectError::Io(std::io::Error::from(std::io::ErrorKind::InvalidInput)))?;
         let end = sending.length == Some(0) && head.method != Method::Connect;

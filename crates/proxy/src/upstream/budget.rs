@@ -6,7 +6,9 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use super::limits::{Ticket, Totals};
 use crate::snapshot::Breakers;
 
 /// By default a fifth of the active requests, and at least three (DESIGN 7.5).
@@ -21,21 +23,31 @@ const MOST: u32 = 100 * RETRY;
 /// The retries of one cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
+    /// A declared `max_retries` holds over all workers.
+    totals: Arc<Totals>,
     under_way: Rc<Cell<u32>>,
     saved: Cell<u32>,
 }
 
 /// One retry under way: from the decision to make it to its response.
 #[derive(Debug)]
-pub(crate) struct Retrying(Rc<Cell<u32>>);
+pub(crate) struct Retrying {
+    under_way: Rc<Cell<u32>>,
+    /// Its place under `max_retries`.
+    _declared: Ticket,
+}
 
 impl Drop for Retrying {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.under_way.set(self.under_way.get() - 1);
     }
 }
 
 impl Budget {
+    pub(crate) fn new(totals: Arc<Totals>) -> Self {
+        Self { totals, ..Self::default() }
+    }
+
     /// A request was answered.
     pub(crate) fn answered(&self, breakers: &Breakers) {
         let (percent, _) = breakers.retry_budget.unwrap_or(DEFAULT);
@@ -46,16 +58,14 @@ impl Budget {
     /// `free`: nothing was sent, so that only a declared `max_retries` counts.
     pub(crate) fn take(&self, active: u32, breakers: &Breakers, free: bool) -> Option<Retrying> {
         let under_way = self.under_way.get();
-        if breakers.max_retries.is_some_and(|most| under_way >= most) {
-            return None;
-        }
+        let declared = self.totals.retry(breakers).ok()?;
         let (percent, least) = breakers.retry_budget.unwrap_or(DEFAULT);
         let share = f64::from(active) * percent / 100.0;
         if !free && f64::from(under_way) >= share.max(f64::from(least)) {
             self.saved.set(self.saved.get().checked_sub(RETRY)?);
         }
         self.under_way.set(under_way + 1);
-        Some(Retrying(self.under_way.clone()))
+        Some(Retrying { under_way: self.under_way.clone(), _declared: declared })
     }
 }
 
@@ -91,6 +101,17 @@ mod tests {
             budget.answered(&breakers(None));
         }
         assert_eq!(take_all(&budget, 16, &breakers(None)).len(), 4 + 100);
+    }
+
+    #[test]
+    fn what_is_declared_holds_over_all_workers() {
+        let totals = Arc::<Totals>::default();
+        let (one, two) = (Budget::new(totals.clone()), Budget::new(totals));
+        let held = take_all(&one, 0, &breakers(Some(2)));
+        assert_eq!(held.len(), 2);
+        assert!(two.take(0, &breakers(Some(2)), true).is_none());
+        drop(held);
+        assert!(two.take(0, &breakers(Some(2)), true).is_some());
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
+use super::limits::Counted;
 use super::{Member, count};
 use crate::snapshot::Cluster;
 
@@ -21,7 +21,7 @@ pub(crate) enum ConnectError {
     /// Nothing within `connect_timeout`.
     #[error("connection timeout")]
     Timeout,
-    /// `max_connections` is reached.
+    /// A breaker is open: too many requests under way or waiting.
     #[error("overflow")]
     Overflow,
     /// HTTP/2 could not be begun.
@@ -29,34 +29,12 @@ pub(crate) enum ConnectError {
     Handshake(h2::Error),
 }
 
-/// An open connection counted for its cluster.
-#[derive(Debug)]
-pub(crate) struct Counted(Rc<std::cell::Cell<u32>>);
-
-impl Counted {
-    pub(crate) fn new(member: &Member) -> Self {
-        member.connections.set(member.connections.get() + 1);
-        Self(member.connections.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
-/// Connects to a member within the cluster's limits.
+/// Connects to a member; `counted` is what [`super::limits::Room`] allowed.
 pub(crate) async fn connect(
     cluster: &Cluster,
     member: &Member,
+    counted: Counted,
 ) -> Result<(TcpStream, Counted), ConnectError> {
-    let limit = cluster.breakers[0].max_connections;
-    // One connection is always allowed: a limit shared among workers must not leave one of them without any.
-    if limit.is_some_and(|limit| member.connections.get() >= limit.max(1)) {
-        return Err(ConnectError::Overflow);
-    }
-    let counted = Counted::new(member);
     let attempt = open(member.address, cluster.bind);
     let outcome = tokio::time::timeout(cluster.connect_timeout, attempt).await;
     let stream = match outcome {
@@ -99,3 +77,7 @@ async fn open(address: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStream
     socket.bind(SocketAddr::new(bind, 0))?;
     socket.connect(address).await
 }
+
+#[cfg(test)]
+#[path = "connect_test.rs"]
+mod connect_test;

@@ -10,9 +10,10 @@ use h2::client::{self, SendRequest};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::connect::{ConnectError, Counted, connect};
-use super::{ClusterState, Member, count};
-use crate::snapshot::{Cluster, Http2Settings};
+use super::connect::{ConnectError, connect};
+use super::limits::{Counted, Room};
+use super::{Busy, count};
+use crate::snapshot::{Breakers, Cluster, Http2Settings};
 
 /// One connection; the handle may be cloned.
 #[derive(Clone, Debug)]
@@ -26,18 +27,25 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 struct Streams {
     count: Cell<usize>,
+    /// Ever begun.
+    total: Cell<u32>,
+    opened: Instant,
     /// When the last one ended.
     rested: Cell<Instant>,
 }
 
 /// A stream's place on its connection.
 #[derive(Debug)]
-pub(crate) struct Place(Rc<Streams>);
+pub(crate) struct Place {
+    streams: Rc<Streams>,
+    room: Rc<Room>,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.count.set(self.0.count.get() - 1);
-        self.0.rested.set(Instant::now());
+        self.streams.count.set(self.streams.count.get() - 1);
+        self.streams.rested.set(Instant::now());
+        self.room.free();
     }
 }
 
@@ -62,35 +70,61 @@ impl Shared {
         self.is_open() && self.streams.count.get() < limit.min(self.sender.current_max_send_streams()).max(1)
     }
 
-    fn place(&self) -> Place {
+    /// It has carried as many requests, or for as long, as the cluster allows: it ends with its last stream.
+    fn spent(&self, cluster: &Cluster) -> bool {
+        let limit = cluster.max_requests_per_connection;
+        (limit != 0 && self.streams.total.get() >= limit)
+            || cluster.max_connection_duration.is_some_and(|most| self.streams.opened.elapsed() >= most)
+    }
+
+    fn place(&self, room: &Rc<Room>) -> Place {
+        self.streams.total.set(self.streams.total.get().saturating_add(1));
         self.streams.count.set(self.streams.count.get() + 1);
-        Place(self.streams.clone())
+        Place { streams: self.streams.clone(), room: room.clone() }
     }
 }
 
-/// A connection that takes one more stream: an open one with room, else a new one.
+/// A connection that takes one more stream: an open one with room, else a new one, else the next with room.
 pub(crate) async fn checkout(
     cluster: &Cluster,
-    state: &ClusterState,
-    member: &Member,
+    busy: &Busy,
+    breakers: &Breakers,
 ) -> Result<(SendRequest<Bytes>, Place, bool), ConnectError> {
+    let (member, room) = (&*busy.member, &busy.member.room);
+    let (mut turn, mut pending) = (!room.contended(), None);
     loop {
         let known = {
             let mut list = member.idle.h2.borrow_mut();
-            list.retain(Shared::is_open);
-            list.iter().find(|shared| shared.has_room(&cluster.http2)).cloned()
+            list.retain(|shared| shared.is_open() && !shared.spent(cluster));
+            list.iter().find(|shared| turn && shared.has_room(&cluster.http2)).cloned()
         };
         let (shared, reused) = match known {
             Some(shared) => (shared, true),
             None => {
-                let (stream, counted) = connect(cluster, member).await?;
-                count(&state.stats.upstream_cx_total);
+                if pending.is_none() {
+                    pending = Some(busy.cluster.totals.pending(breakers)?);
+                }
+                let reserved = if turn { room.reserve(breakers.max_connections, true) } else { None };
+                let Some(counted) = reserved else {
+                    if turn {
+                        count(&busy.cluster.stats.upstream_cx_overflow);
+                    }
+                    room.wait().await;
+                    turn = true;
+                    continue;
+                };
+                let (stream, counted) = connect(cluster, member, counted).await?;
+                count(&busy.cluster.stats.upstream_cx_total);
                 let shared = handshake(stream, counted, &cluster.http2).await?;
                 member.idle.h2.borrow_mut().push(shared.clone());
                 (shared, false)
             }
         };
-        let place = shared.place();
+        let place = shared.place(room);
+        if shared.has_room(&cluster.http2) {
+            // Where one fits, perhaps another does.
+            room.free();
+        }
         let mut sender = shared.sender.clone();
         match poll_fn(|cx| sender.poll_ready(cx)).await {
             Ok(()) => return Ok((sender, place, reused)),
@@ -125,6 +159,8 @@ async fn handshake(
         let _ = connection.await;
         alive.set(false);
     });
-    let streams = Rc::new(Streams { count: Cell::new(0), rested: Cell::new(Instant::now()) });
+    let now = Instant::now();
+    let streams = Streams { count: Cell::new(0), total: Cell::new(0), opened: now, rested: Cell::new(now) };
+    let streams = Rc::new(streams);
     Ok(Shared { sender, open, streams })
 }

@@ -6,6 +6,7 @@ pub(crate) mod attempt;
 pub(crate) mod budget;
 pub(crate) mod connect;
 pub(crate) mod h2;
+pub(crate) mod limits;
 pub(crate) mod pool;
 pub(crate) mod reach;
 pub(crate) mod select;
@@ -17,6 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use self::connect::ConnectError;
+use self::limits::{Ledger, Room, Ticket, Totals};
 use crate::balance;
 use crate::http::retry::Failure;
 use crate::snapshot::{BuildNameHasher, Cluster, EndpointSet, Name, Workload};
@@ -25,6 +27,7 @@ use crate::telemetry::SeriesCache;
 /// Every cluster that this worker has sent something to.
 #[derive(Debug, Default)]
 pub(crate) struct Upstreams {
+    ledger: Arc<Ledger>,
     clusters: RefCell<HashMap<Name, Rc<ClusterState>, BuildNameHasher>>,
 }
 
@@ -40,8 +43,10 @@ pub(crate) struct ClusterState {
     /// Requests that have an attempt under way.
     pub(crate) active: Cell<u32>,
     pub(crate) retries: budget::Budget,
-    /// Connections open to all members.
+    /// This worker's connections to all members.
     pub(crate) connections: Rc<Cell<u32>>,
+    /// What the breakers count, over all workers.
+    pub(crate) totals: Arc<Totals>,
     pub(crate) stats: ClusterStats,
 }
 
@@ -57,6 +62,7 @@ pub(crate) struct ClusterStats {
     pub(crate) upstream_cx_total: Cell<u64>,
     pub(crate) upstream_cx_connect_fail: Cell<u64>,
     pub(crate) upstream_cx_overflow: Cell<u64>,
+    pub(crate) upstream_rq_pending_overflow: Cell<u64>,
 }
 
 /// Adds one to a counter.
@@ -78,8 +84,8 @@ pub(crate) struct Member {
     pub(crate) connect_failures: Cell<u64>,
     pub(crate) idle: pool::Idle,
     pub(crate) reach: reach::Reach,
-    /// The cluster's count of open connections.
-    pub(crate) connections: Rc<Cell<u32>>,
+    /// Its connections, within the cluster's limits.
+    pub(crate) room: Rc<Room>,
     /// Who runs there, as far as configuration says.
     pub(crate) workload: Option<Arc<Workload>>,
     /// Metric series of requests that ended here.
@@ -98,7 +104,7 @@ impl Member {
             connect_failures: Cell::new(0),
             idle: pool::Idle::default(),
             reach: reach::Reach::default(),
-            connections: cluster.connections.clone(),
+            room: Rc::new(Room::new(cluster.totals.clone(), cluster.connections.clone())),
             workload,
             series: SeriesCache::default(),
         }
@@ -110,6 +116,8 @@ impl Member {
 pub(crate) struct Busy {
     pub(crate) cluster: Rc<ClusterState>,
     pub(crate) member: Rc<Member>,
+    /// Its place under `max_requests`.
+    _request: Ticket,
 }
 
 impl Busy {
@@ -118,7 +126,13 @@ impl Busy {
         cluster.active.set(cluster.active.get() + 1);
         count(&member.requests);
         count(&cluster.stats.upstream_rq_total);
-        Self { cluster, member }
+        Self { cluster, member, _request: Ticket::default() }
+    }
+
+    /// The same, with what counts it for the cluster's breakers.
+    pub(crate) fn holding(mut self, request: Ticket) -> Self {
+        self._request = request;
+        self
     }
 }
 
@@ -130,11 +144,16 @@ impl Drop for Busy {
 }
 
 impl Upstreams {
+    pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
+        Self { ledger, clusters: RefCell::default() }
+    }
+
     /// The state of `cluster`, made on first use.
     pub(crate) fn cluster(&self, cluster: &Cluster) -> Rc<ClusterState> {
         if let Some(state) = self.clusters.borrow().get(&cluster.name) {
             return state.clone();
         }
+        let totals = self.ledger.totals(&cluster.name);
         let state = Rc::new(ClusterState {
             name: cluster.name.clone(),
             set: Cell::new(0),
@@ -142,8 +161,9 @@ impl Upstreams {
             dynamic: RefCell::default(),
             balance: balance::State::default(),
             active: Cell::new(0),
-            retries: budget::Budget::default(),
+            retries: budget::Budget::new(totals.clone()),
             connections: Rc::default(),
+            totals,
             stats: ClusterStats::default(),
         });
         self.clusters.borrow_mut().insert(cluster.name.clone(), state.clone());
@@ -168,7 +188,7 @@ impl ClusterState {
             count(&member.failures);
         }
         match failure {
-            Failure::Connect(ConnectError::Overflow) => count(&self.stats.upstream_cx_overflow),
+            Failure::Connect(ConnectError::Overflow) => count(&self.stats.upstream_rq_pending_overflow),
             Failure::Connect(_) => count(&self.stats.upstream_cx_connect_fail),
             Failure::PerTryTimeout => count(&self.stats.upstream_rq_per_try_timeout),
             Failure::Timeout => count(&self.stats.upstream_rq_timeout),

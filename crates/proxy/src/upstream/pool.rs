@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Member;
-use super::connect::Counted;
+use super::limits::Counted;
 use crate::conn::wire::Wire;
 use crate::snapshot::Cluster;
 
@@ -77,6 +77,7 @@ impl Member {
             wire.rest();
             let Lease { opened, counted, .. } = lease;
             wires.push(Resting { wire, since: now, opened, requests, counted });
+            self.room.free();
         }
     }
 

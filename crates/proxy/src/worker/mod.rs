@@ -19,6 +19,7 @@ use crate::http::head::{RequestHead, ResponseHead};
 use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstreams;
+use crate::upstream::limits::Ledger;
 
 /// What the management side and all workers see: the current generation behind one pointer.
 #[derive(Debug, Default)]
@@ -26,6 +27,8 @@ pub(crate) struct Published {
     snapshot: ArcSwap<Snapshot>,
     /// Read on every request, written on every publication.
     generation: AtomicU64,
+    /// What the breakers count; it outlives generations.
+    pub(crate) ledger: Arc<Ledger>,
 }
 
 impl Published {
@@ -85,7 +88,7 @@ impl Worker {
         Self {
             buffers: Rc::default(),
             connections: Rc::default(),
-            upstreams: Upstreams::default(),
+            upstreams: Upstreams::new(published.ledger.clone()),
             metrics: Metrics::default(),
             date: DateCache::default(),
             machine: crate::sockets::machine_address(),

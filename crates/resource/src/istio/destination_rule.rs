@@ -47,7 +47,7 @@ described! {
         /// Announces the caller with the PROXY protocol.
         later "proxyProtocol" proxy_protocol: Option<ProxyProtocol>;
         /// Bounds retries by active requests.
-        later "retryBudget" retry_budget: Option<RetryBudget>;
+        acts "retryBudget" retry_budget: Option<RetryBudget>;
     }
 
     /// Policies of one port.
@@ -67,9 +67,9 @@ described! {
     /// Bounds retries by active requests.
     pub struct RetryBudget {
         /// Share of active requests that may be retries; absent: 20.
-        later "percent" percent: Option<f64>;
+        acts "percent" percent: Option<f64>;
         /// Retries that are always allowed; absent: 3.
-        later "minRetryConcurrency" min_retry_concurrency: Option<u32>;
+        acts "minRetryConcurrency" min_retry_concurrency: Option<u32>;
         /// Time over which requests are counted.
         later "budgetInterval" budget_interval: Option<Dur>;
     }
@@ -152,12 +152,13 @@ described! {
 
     /// Settings of TCP connections.
     pub struct TcpSettings {
-        /// Most connections; absent: no limit.
-        later "maxConnections" max_connections: Option<i32>;
+        /// Most connections of one proxy; each of its workers may hold one to each endpoint all the same. HTTP requests
+        /// beyond wait, TCP connections beyond are closed. Absent: no limit.
+        acts "maxConnections" max_connections: Option<i32>;
         /// Time to connect; absent: 5 s.
         acts "connectTimeout" connect_timeout: Option<Dur>;
         /// TCP keep-alive.
-        later "tcpKeepalive" tcp_keepalive: Option<TcpKeepalive>;
+        acts "tcpKeepalive" tcp_keepalive: Option<TcpKeepalive>;
         /// Longest life of a connection.
         later "maxConnectionDuration" max_connection_duration: Option<Dur>;
         /// Idle time after which a connection is closed; absent: 1 h.
@@ -167,19 +168,19 @@ described! {
     /// TCP keep-alive.
     pub struct TcpKeepalive {
         /// Probes without answer before the connection is given up.
-        later "probes" probes: Option<u32>;
+        acts "probes" probes: Option<u32>;
         /// Idle time before the first probe.
-        later "time" time: Option<Dur>;
+        acts "time" time: Option<Dur>;
         /// Time between probes.
-        later "interval" interval: Option<Dur>;
+        acts "interval" interval: Option<Dur>;
     }
 
     /// Settings of HTTP connections.
     pub struct HttpSettings {
-        /// Most requests that wait for a connection.
-        later "http1MaxPendingRequests" http1_max_pending_requests: Option<i32>;
-        /// Most active requests.
-        later "http2MaxRequests" http2_max_requests: Option<i32>;
+        /// Most requests that wait for a connection, HTTP/2 included; absent: no limit.
+        acts "http1MaxPendingRequests" http1_max_pending_requests: Option<i32>;
+        /// Most active requests, HTTP/1.1 included; absent: no limit.
+        acts "http2MaxRequests" http2_max_requests: Option<i32>;
         /// Requests per connection; 0: no limit.
         acts "maxRequestsPerConnection" max_requests_per_connection: Option<i32>;
         /// Most retries at a time.
@@ -191,7 +192,7 @@ described! {
         /// Speak upstream what the caller speaks.
         acts "useClientProtocol" use_client_protocol: Option<bool>;
         /// Most streams on an HTTP/2 connection.
-        later "maxConcurrentStreams" max_concurrent_streams: Option<i32>;
+        acts "maxConcurrentStreams" max_concurrent_streams: Option<i32>;
         /// HTTP/2 PING.
         later "http2KeepAlive" http2_keep_alive: Option<Http2KeepAlive>;
     }

@@ -252,7 +252,10 @@ fn breakers(value: Option<&proto::CircuitBreakers>) -> Compiled<[Breakers; 2]> {
     let mut out = [Breakers::default(); 2];
     for threshold in value.map(|value| &*value.thresholds).unwrap_or_default() {
         let slot = usize::from(threshold.priority == 1);
-        let number = |value: Option<&protobuf::UInt32Value>| value.map(|value| value.value);
+        // The greatest number is how control planes write "none".
+        let number = |value: Option<&protobuf::UInt32Value>| {
+            value.map(|value| value.value).filter(|value| *value != u32::MAX)
+        };
         out[slot] = Breakers {
             max_connections: number(threshold.max_connections.as_ref()),
             max_pending: number(threshold.max_pending_requests.as_ref()),
