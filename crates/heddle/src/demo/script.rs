@@ -117,6 +117,9 @@ pub(crate) const STEPS: &[Step] = &[
 fn all_to_v1(o: &Outcome) -> Result<String, String> {
     o.everyone_got_an_answer()?;
     let (v1, all) = (o.served_by("price-v1"), o.of_service("price"));
+    if let Some(idle) = ["shipping-a", "shipping-b"].iter().find(|instance| o.served_by(instance) == 0) {
+        return Err(format!("{idle} served nothing; is its sidecar reached?"));
+    }
     if v1 == all && all == o.answers.len() {
         return Ok(format!("price-v1 served all of {all}"));
     }
