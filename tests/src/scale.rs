@@ -29,6 +29,8 @@ pub struct Size {
     pub services: usize,
     /// Per service.
     pub endpoints: usize,
+    /// VirtualServices. When there are any, each stream also watches the routes of a sidecar.
+    pub routes: usize,
     pub streams: usize,
     pub connections: usize,
 }
@@ -96,6 +98,9 @@ impl Plane {
             .await;
             put(&store, slice(service, size.endpoints, 0)).await;
         }
+        for route in 0..size.routes {
+            put(&store, virtual_service(route, size.services)).await;
+        }
         let control = Control::start(ControlConfig { stores, ..Default::default() });
         control.wait_ready().await;
         let server = Server::new(Arc::new(control.clone()), admit_all);
@@ -158,6 +163,19 @@ fn slice(service: usize, endpoints: usize, turn: u64) -> serde_json::Value {
     })
 }
 
+/// A header match to one service and the rest to another.
+fn virtual_service(route: usize, services: usize) -> serde_json::Value {
+    let to = |n: usize| json!([{"destination": {"host": format!("svc-{}", n % services)}}]);
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": {"name": format!("route-{route}"), "namespace": "default"},
+        "spec": {"hosts": [format!("svc-{}", route % services)], "http": [
+            {"match": [{"uri": {"prefix": "/v2"}, "headers": {"end-user": {"exact": "jason"}}}], "route": to(route + 1)},
+            {"route": to(route)},
+        ]},
+    })
+}
+
 async fn put(store: &MemoryStore, value: serde_json::Value) {
     let options = AdmitOptions { unknown_fields: UnknownFields::Refuse, default_namespace: "default" };
     match admit_json(value, &options) {
@@ -206,7 +224,8 @@ impl Streams {
             let channel = channels[stream % channels.len()].clone();
             let (names, ready, arrived) = (names.clone(), ready.clone(), arrived.clone());
             tokio::spawn(async move {
-                if let Err(error) = one(channel, stream, names, ready, arrived).await {
+                let watched = Watched { sets: names, routes: size.routes > 0 };
+                if let Err(error) = one(channel, stream, watched, ready, arrived).await {
                     crate::say(&format!("stream {stream} ended: {error}"));
                 }
             });
@@ -234,10 +253,16 @@ impl Streams {
     }
 }
 
+/// What a stream asks for, beside every cluster.
+struct Watched {
+    sets: Arc<[String]>,
+    routes: bool,
+}
+
 async fn one(
     channel: Channel,
     stream: usize,
-    names: Arc<[String]>,
+    watched: Watched,
     ready: Arc<AtomicU64>,
     arrived: mpsc::UnboundedSender<Duration>,
 ) -> Result<(), tonic::Status> {
@@ -260,7 +285,7 @@ async fn one(
     );
     let outbound = tonic::Request::new(tokio_stream::wrappers::ReceiverStream::new(outbound));
     let mut responses = grpc.streaming(outbound, path, codec).await?.into_inner();
-    let (mut asked, mut sets) = (false, 0);
+    let (names, mut asked, mut sets) = (watched.sets, false, 0);
     while let Some(response) = responses.message().await? {
         let endpoints = response.type_url == ResourceType::Endpoint.url();
         if endpoints && sets == names.len() {
@@ -281,6 +306,14 @@ async fn one(
                 ..Default::default()
             };
             send(subscribe).await?;
+            if watched.routes {
+                let subscribe = DeltaDiscoveryRequest {
+                    type_url: ResourceType::Route.url().to_owned(),
+                    resource_names_subscribe: vec!["http_proxy".to_owned()],
+                    ..Default::default()
+                };
+                send(subscribe).await?;
+            }
         }
         if endpoints && sets < names.len() {
             sets += response.resources.len();

@@ -6,7 +6,7 @@ use heddle_xds::ResourceType;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn work_is_what_changed() {
-    let size = Size { services: 100, endpoints: 10, streams: 200, connections: 4 };
+    let size = Size { services: 100, endpoints: 10, routes: 20, streams: 200, connections: 4 };
     let plane = Plane::start(size).await;
     let mut streams = Streams::open(plane.xds, size).await;
     let settled = plane.work();

@@ -1,4 +1,4 @@
-//! Measures a control plane with many streams: `xds_scale [STREAMS [SERVICES [ENDPOINTS [CONNECTIONS]]]]`.
+//! Measures a control plane with many streams: `xds_scale [STREAMS [SERVICES [ENDPOINTS [ROUTES [CONNECTIONS]]]]]`.
 //!
 //! The control plane runs in a process of its own, so that its memory and processor time are its own.
 #![expect(clippy::print_stdout, reason = "a measurement prints what it measured")]
@@ -17,7 +17,8 @@ fn main() {
     let serve = std::env::var_os("XDS_SCALE_SERVE").is_some();
     let mut number = |default: usize| args.next().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (streams, services, endpoints) = (number(10_000), number(1_000), number(10));
-    let size = Size { services, endpoints, streams, connections: number(streams.div_ceil(100)) };
+    let (routes, connections) = (number(0), number(streams.div_ceil(100)));
+    let size = Size { services, endpoints, routes, streams, connections };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
     runtime.block_on(async { if serve { serve_commands(size).await } else { measure(size).await } });
@@ -55,7 +56,8 @@ async fn serve_commands(size: Size) {
 
 async fn measure(size: Size) {
     let exe = std::env::current_exe().unwrap_or_else(|error| panic!("{error}"));
-    let numbers = [size.streams, size.services, size.endpoints, size.connections].map(|n| n.to_string());
+    let numbers =
+        [size.streams, size.services, size.endpoints, size.routes, size.connections].map(|n| n.to_string());
     let mut child = Command::new(exe)
         .args(&numbers)
         .env("XDS_SCALE_SERVE", "1")

@@ -95,7 +95,8 @@ impl Mesh {
         for instance in INSTANCES {
             services.push(shop::open(*instance, journal.clone()).await.map_err(|e| e.to_string())?);
         }
-        let entrance = SocketAddr::from(([127, 0, 0, 1], free_port().await?));
+        let door = free_port().await?;
+        let entrance = door.local_addr().map_err(|e| e.to_string())?;
         apply_text(&api, &resources::mesh(INSTANCES, entrance.port())).await?;
 
         let mut sidecars = Vec::new();
@@ -107,6 +108,8 @@ impl Mesh {
             workloads.push_str("---\n");
             workloads.push_str(&introduce(service, sidecar)?);
         }
+        // Held until now, so that no sidecar was given the same port.
+        drop(door);
         let gateway = start_gateway(&control, scratch).await?;
         apply_text(&api, &workloads).await?;
 
@@ -311,11 +314,10 @@ async fn start_gateway(control: &Role, scratch: &Path) -> Result<Role, String> {
     Role::start("gateway", scratch.join("gateway"), &owned(&args)).await
 }
 
-/// A port that is free now. The gateway opens it a moment later; another program may be faster, and then
+/// A port that is free. The gateway opens it a moment after it is let go; another program may be faster, and then
 /// the gateway's log says so.
-async fn free_port() -> Result<u16, String> {
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.map_err(|e| e.to_string())?;
-    listener.local_addr().map(|a| a.port()).map_err(|e| e.to_string())
+async fn free_port() -> Result<tokio::net::TcpListener, String> {
+    tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.map_err(|e| e.to_string())
 }
 
 fn owned(args: &[&str]) -> Vec<String> {
