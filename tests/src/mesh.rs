@@ -187,6 +187,16 @@ impl Mesh {
         Self::on("127.0.0.1:0", "127.0.0.1:0", flags)
     }
 
+    /// With the control plane's data, a store on disk among it, in this directory.
+    ///
+    /// # Panics
+    /// When the control plane does not start.
+    pub fn at(dir: &Path) -> Self {
+        let scratch = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+        let args = ["control", "--xds", "127.0.0.1:0", "--api", "127.0.0.1:0", "--store", "redb"];
+        Self { control: Role::start("control", dir, &args), scratch }
+    }
+
     fn on(xds: &str, api: &str, flags: &[&str]) -> Self {
         let scratch = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
         let mut args = vec!["control", "--xds", xds, "--api", api];

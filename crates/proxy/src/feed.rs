@@ -1,6 +1,6 @@
 //! From xDS to the workers: apply, subscribe to what is referred to, publish, acknowledge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,9 @@ use crate::worker::run::Message;
 
 /// How long the workers have to take up a generation before it is acknowledged without them.
 const TAKE_UP: Duration = Duration::from_secs(1);
+
+/// How soon an address that could not be listened on is tried again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(2);
 
 /// An answer that is owed, with the refusals it will carry.
 type Owed = (Reply, BTreeMap<Arc<str>, String>);
@@ -48,6 +51,8 @@ pub(crate) struct Feed {
     pub(crate) names: Option<mpsc::UnboundedSender<bytes::Bytes>>,
     pub(crate) resolver: Resolver,
     pub(crate) owed: Vec<Owed>,
+    /// Listeners that were refused because their addresses could not be opened.
+    pub(crate) unopened: BTreeSet<Arc<str>>,
 }
 
 impl Feed {
@@ -60,6 +65,7 @@ impl Feed {
         self.publish().await;
         loop {
             let deadline = self.builder.deadline().map(tokio::time::Instant::from_std);
+            let again = self.listens_again().then(|| tokio::time::Instant::now() + LISTEN_AGAIN);
             tokio::select! {
                 update = updates.recv() => match update {
                     Some(update) => self.apply(update),
@@ -71,9 +77,11 @@ impl Feed {
                 }
                 Some((cluster, set)) = self.resolver.next() => self.builder.set_resolved(&cluster, set),
                 () = until(deadline) => {}
+                () = until(again) => self.listen_again(),
             }
             self.subscribe(&client);
             self.publish().await;
+            self.opened(&client);
         }
     }
 
@@ -95,8 +103,17 @@ impl Feed {
                 refused.insert(resource.name, nack.reason);
                 continue;
             }
+            if kind == ResourceType::Listener
+                && let Some(reason) = self.cannot_open(&resource.name)
+            {
+                self.unopened.insert(resource.name.clone());
+                refused.insert(resource.name, reason);
+            }
         }
         for name in &update.removed {
+            if kind == ResourceType::Listener {
+                self.unopened.remove(name);
+            }
             self.builder.remove(kind, name);
         }
         if kind == ResourceType::Cluster {
@@ -146,6 +163,39 @@ impl Feed {
             } else {
                 reply.nack(refused);
             }
+        }
+    }
+
+    /// Why a listener that was accepted cannot listen. It may wait for others for a while, but its author hears of
+    /// it now.
+    fn cannot_open(&self, name: &str) -> Option<String> {
+        let listener = self.builder.listener(name)?;
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).obstacle(listener)
+    }
+
+    fn listens_again(&self) -> bool {
+        !self.sockets.lock().unwrap_or_else(PoisonError::into_inner).failed.is_empty()
+    }
+
+    /// Tries the addresses that could not be opened once more.
+    fn listen_again(&self) {
+        let snapshot = self.published.load();
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).follow(&snapshot, &self.workers);
+    }
+
+    /// Asks the server for the listeners again when one came up of which it last heard a refusal.
+    fn opened(&mut self, client: &ClientHandle) {
+        let before = self.unopened.len();
+        if before > 0 {
+            let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+            let open: Vec<&Arc<str>> = sockets.serving().map(|(_, name)| name.text()).collect();
+            let failed =
+                |name: &Arc<str>| sockets.failed.values().any(|failed| failed.listener.text() == name);
+            self.unopened.retain(|name| failed(name) || !open.contains(&name));
+        }
+        if self.unopened.len() < before {
+            client.unsubscribe(ResourceType::Listener, ["*"]);
+            client.subscribe_all(ResourceType::Listener);
         }
     }
 

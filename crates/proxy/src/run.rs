@@ -27,11 +27,9 @@ use crate::worker::{Published, Worker};
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     /// An address could not be bound.
-    #[error(
-        "cannot listen on {address} ({what}): {error}; is another process using it, or is the port privileged?"
-    )]
+    #[error("{}", heddle_runtime::cannot_listen(*address, what, error))]
     Bind {
-        /// What it was for.
+        /// The flag that asked for it.
         what: &'static str,
         /// The address.
         address: SocketAddr,
@@ -46,7 +44,7 @@ pub enum ProxyError {
         "{what} would listen on {address}, which is not loopback, without TLS; pass --insecure if that is meant"
     )]
     Insecure {
-        /// What it was for.
+        /// The flag that asked for it.
         what: &'static str,
         /// The address.
         address: SocketAddr,
@@ -101,19 +99,20 @@ impl Proxy {
             let dialled =
                 config.interception == crate::config::Interception::None && config.capture.is_none();
             if dialled && !address.ip().is_loopback() && !config.insecure {
-                return Err(ProxyError::Insecure { what: "outbound", address });
+                return Err(ProxyError::Insecure { what: "--outbound", address });
             }
             let made = match &config.capture {
                 Some(make) => make(address, count),
-                None => sockets::bind(address, count, options),
+                None => sockets::ensure_free(address).and_then(|()| sockets::bind(address, count, options)),
             };
-            let made = made.map_err(|error| ProxyError::Bind { what: "outbound", address, error })?;
+            let made = made.map_err(|error| ProxyError::Bind { what: "--outbound", address, error })?;
             bound.outbound.extend(sockets::address_of(&made).map(|address| (of.clone(), address)));
             sockets.reserve(made);
         }
         for (port, address) in &config.inbound {
-            let (address, what) = (*address, "inbound");
-            let made = sockets::bind(address, count, Options::default())
+            let (address, what) = (*address, "--inbound");
+            let made = sockets::ensure_free(address)
+                .and_then(|()| sockets::bind(address, count, Options::default()))
                 .map_err(|error| ProxyError::Bind { what, address, error })?;
             if let Some(address) = sockets::address_of(&made) {
                 bound.inbound.push((*port, address));
@@ -122,12 +121,12 @@ impl Proxy {
         }
         let admin = match config.admin {
             Some(address) if !address.ip().is_loopback() && !config.insecure => {
-                return Err(ProxyError::Insecure { what: "admin", address });
+                return Err(ProxyError::Insecure { what: "--admin", address });
             }
             Some(address) => {
                 let listener = tokio::net::TcpListener::bind(address)
                     .await
-                    .map_err(|error| ProxyError::Bind { what: "admin", address, error })?;
+                    .map_err(|error| ProxyError::Bind { what: "--admin", address, error })?;
                 bound.admin = listener.local_addr().ok();
                 Some(listener)
             }
@@ -136,7 +135,7 @@ impl Proxy {
         let (mut names, mut tasks) = (None, Vec::new());
         if let Some(address) = config.dns {
             let server = heddle_dns::Server::bind(address).await.map_err(|error| ProxyError::Bind {
-                what: "dns",
+                what: "--dns",
                 address,
                 error,
             })?;
@@ -171,6 +170,7 @@ impl Proxy {
             names,
             resolver: Resolver::default(),
             owed: Vec::new(),
+            unopened: Default::default(),
         };
         tasks.push(tokio::spawn(feed.run(handle, updates)));
         let plane = Arc::new(Plane {

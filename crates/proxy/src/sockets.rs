@@ -1,6 +1,6 @@
 //! Listening sockets: bound before configuration arrives, handed to the workers when a listener wants their address.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -46,6 +46,25 @@ pub(crate) fn bind(address: SocketAddr, count: usize, options: Options) -> io::R
     Ok(sockets)
 }
 
+/// Fails where another process listens already: with `SO_REUSEPORT` the kernel would share its connections out
+/// between that one and us, without a word.
+pub(crate) fn ensure_free(address: SocketAddr) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    let probe = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections that are still closing do not matter, who listens does.
+    probe.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        probe.set_only_v6(true)?;
+    }
+    match probe.bind(&address.into()) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
+        // What else is wrong with it, the bind that counts will say.
+        _ => Ok(()),
+    }
+}
+
 /// The address of the first of some sockets.
 pub(crate) fn address_of(sockets: &[Socket]) -> Option<SocketAddr> {
     sockets.first()?.local_addr().ok()?.as_socket()
@@ -75,14 +94,24 @@ struct Serving {
     name: Name,
 }
 
+/// An address that could not be opened.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) listener: Name,
+    /// What failed, where, and what to do.
+    pub(crate) reason: String,
+}
+
 /// All listening sockets of one data plane.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
     /// Bound and not listening: addresses that were announced.
     reserved: HashMap<SocketAddr, Vec<Socket>>,
     serving: HashMap<SocketAddr, Serving>,
-    /// Addresses that could not be bound, and why.
-    pub(crate) failed: HashMap<SocketAddr, String>,
+    /// Addresses that could not be bound, and why; tried again with each generation and by [`Sockets::follow`].
+    pub(crate) failed: BTreeMap<SocketAddr, Failed>,
+    /// Ports that this process has opened: another socket on one of them may be its own.
+    own_ports: HashSet<u16>,
 }
 
 impl Sockets {
@@ -130,14 +159,38 @@ impl Sockets {
             }
             match self.open(address, &listener, workers) {
                 Ok(()) => {
-                    self.failed.remove(&address);
+                    if self.failed.remove(&address).is_some() {
+                        tracing::warn!(listener = %listener.name, %address, "listening now");
+                    }
                 }
                 Err(error) => {
-                    tracing::error!(listener = %listener.name, %address, %error, "cannot listen; is the address in use, or the port privileged?");
-                    self.failed.insert(address, error.to_string());
+                    let reason = heddle_runtime::cannot_listen(
+                        address,
+                        &format!("listener {}", listener.name),
+                        &error,
+                    );
+                    if self.failed.get(&address).is_none_or(|failed| failed.reason != reason) {
+                        tracing::error!("{reason}; the other listeners go on, and this one is tried again");
+                    }
+                    self.failed.insert(address, Failed { listener: listener.name.clone(), reason });
                 }
             }
         }
+    }
+
+    /// Why a listener could not listen if it came into force now: what failed, where, what to do.
+    pub(crate) fn obstacle(&self, listener: &Listener) -> Option<String> {
+        let addresses = listener.addresses.iter().filter(|_| listener.bind_to_port);
+        addresses
+            .filter(|address| {
+                !self.reserved.contains_key(address) && !self.own_ports.contains(&address.port())
+            })
+            .find_map(|address| {
+                let options = Options { transparent: listener.transparent, freebind: listener.freebind };
+                let tried = ensure_free(*address).and_then(|()| bind(*address, 1, options));
+                let what = format!("listener {}", listener.name);
+                tried.err().map(|error| heddle_runtime::cannot_listen(*address, &what, &error))
+            })
     }
 
     fn open(
@@ -151,6 +204,9 @@ impl Sockets {
             Some(sockets) => sockets,
             None => {
                 let options = Options { transparent: listener.transparent, freebind: listener.freebind };
+                if !self.own_ports.contains(&address.port()) {
+                    ensure_free(address)?;
+                }
                 bind(address, workers.len(), options)?
             }
         };
@@ -165,6 +221,7 @@ impl Sockets {
         for (index, socket) in sockets.into_iter().enumerate() {
             workers.tell(index, Message::Accept { listener: listener.name.clone(), socket: socket.into() });
         }
+        self.own_ports.insert(address.port());
         let serving = Serving { listener: listener.clone(), name: listener.name.clone() };
         self.serving.insert(address, serving);
         Ok(())

@@ -3,7 +3,11 @@
 mod kit;
 
 use kit::backend::{Backend, Client, Reply};
-use kit::{Mesh, action, http, retries, static_cluster, to_cluster};
+use kit::{
+    Mesh, action, connection_manager, encoded_cluster, encoded_listener, http, http_filter, listener,
+    retries, static_cluster, to_cluster,
+};
+use tokio::io::AsyncWriteExt;
 
 #[tokio::test]
 async fn carries_requests_over_kept_connections() {
@@ -176,4 +180,51 @@ async fn says_why_there_is_no_answer() {
     }
     let (head, _) = Client::new(mesh.connect().await).get("/elsewhere").await;
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+}
+
+#[tokio::test]
+async fn a_head_or_body_that_does_not_come_is_waited_for_no_longer_than_told() {
+    let backend = Backend::named("one").await;
+    let up = static_cluster("up", &[backend.address]);
+    let most = envoy_types::pb::google::protobuf::Duration { seconds: 0, nanos: 300_000_000 };
+    // The time for a head by its own setting, and by the one for every stream.
+    for own in [true, false] {
+        let mesh = Mesh::start(1, |at| {
+            let mut manager = connection_manager(vec![to_cluster("/", "up")]);
+            let setting =
+                if own { &mut manager.request_headers_timeout } else { &mut manager.stream_idle_timeout };
+            *setting = Some(most);
+            vec![encoded_listener(&listener("test", at, http_filter(&manager))), encoded_cluster(&up)]
+        })
+        .await;
+        let mut half = Client::new(mesh.connect().await);
+        half.send("GET / HTTP/1.1\r\nHost: t\r\nx:").await;
+        let mut body = Client::new(mesh.connect().await);
+        body.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\nhalf").await;
+        // A drop now and then does not buy time.
+        let mut slow = Client::new(mesh.connect().await);
+        let begun = std::time::Instant::now();
+        let mut drops = tokio::time::interval(std::time::Duration::from_millis(50));
+        let dripping = async {
+            loop {
+                drops.tick().await;
+                if slow.stream.write_all(b"x").await.is_err() {
+                    return;
+                }
+            }
+        };
+        let halves = async {
+            let rest = half.rest().await;
+            assert!(rest.starts_with("HTTP/1.1 408 "), "{rest}");
+            if !own {
+                let rest = body.rest().await;
+                assert!(rest.starts_with("HTTP/1.1 408 "), "{rest}");
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), async { tokio::join!(dripping, halves) })
+            .await
+            .expect("nobody is waited for without end");
+        assert!(begun.elapsed() >= std::time::Duration::from_millis(250), "{:?}", begun.elapsed());
+        assert_eq!(Client::new(mesh.connect().await).get("/").await.1, "one");
+    }
 }

@@ -17,10 +17,46 @@ pub(crate) async fn run(args: &ProxyConfigArgs) -> Result<bool, String> {
         ConfigPart::All => dump,
         part => select(&dump, part),
     };
-    if !output::data(args.output, &part)? {
+    if output::data(args.output, &part)? {
+        return Ok(true);
+    }
+    if args.part == ConfigPart::Listeners {
+        let query = [("format", "json")];
+        let open =
+            client.raw(Method::GET, "/listeners", &query, None).await.map_err(|e| e.to_string())?.value;
+        print_listeners(&part, &open);
+    } else {
         print_rows(args.part, &part);
     }
     Ok(true)
+}
+
+/// Listeners, and whether their addresses are open; why not, below the table.
+fn print_listeners(listeners: &Value, open: &Value) {
+    let named = |list: &str, name: &Value| {
+        open[list].as_array().into_iter().flatten().find(|l| l["name"] == *name).cloned()
+    };
+    let rows = listeners.as_array().into_iter().flatten().map(|listener| {
+        let (name, address) = (&listener["name"], &listener["address"]["socket_address"]);
+        let state = if named("failed", name).is_some() {
+            "failed"
+        } else if named("listener_statuses", name).is_some() {
+            "listening"
+        } else if listener["bind_to_port"] == Value::Bool(false) {
+            "behind another"
+        } else {
+            "waiting"
+        };
+        vec![text(name), format!("{}:{}", text(&address["address"]), address["port_value"]), state.to_owned()]
+    });
+    output::table(&["listener", "address", "state"], rows);
+    for failed in open["failed"].as_array().into_iter().flatten() {
+        output::warning(&text(&failed["error"]));
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
 /// The resources of one kind in a config dump.
@@ -43,7 +79,6 @@ fn select(dump: &Value, part: ConfigPart) -> Value {
 }
 
 fn print_rows(part: ConfigPart, resources: &Value) {
-    let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), ToOwned::to_owned);
     let items = resources.as_array().cloned().unwrap_or_default();
     match part {
         ConfigPart::Clusters => {
@@ -55,18 +90,11 @@ fn print_rows(part: ConfigPart, resources: &Value) {
         ConfigPart::Endpoints => {
             output::table(&["cluster", "endpoint", "health", "weight"], items.iter().flat_map(endpoint_rows))
         }
-        ConfigPart::Listeners => {
-            let rows = items.iter().map(|l| {
-                let address = &l["address"]["socket_address"];
-                vec![text(&l["name"]), format!("{}:{}", text(&address["address"]), address["port_value"])]
-            });
-            output::table(&["listener", "address"], rows);
-        }
         ConfigPart::Routes => output::table(
             &["route", "virtual host", "domains", "match", "to"],
             items.iter().flat_map(route_rows),
         ),
-        ConfigPart::All => {}
+        ConfigPart::Listeners | ConfigPart::All => {}
     }
 }
 

@@ -105,9 +105,7 @@ async fn listen(address: SocketAddr, flag: &str, insecure: bool) -> Result<TcpLi
             "{flag} {address} is not loopback, and would be open to the network without TLS; pass --insecure if that is meant"
         ));
     }
-    TcpListener::bind(address).await.map_err(|e| {
-        format!("cannot listen on {address} ({flag}): {e}; is another heddle running? give another address, or port 0")
-    })
+    TcpListener::bind(address).await.map_err(|e| heddle_runtime::cannot_listen(address, flag, &e))
 }
 
 fn open_store(name: &str, dir: &std::path::Path) -> Result<Arc<dyn Store>, String> {

@@ -10,9 +10,7 @@ use tokio::sync::watch;
 const PACE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn bind(address: SocketAddr) -> Result<Server, String> {
-    Server::bind(address).await.map_err(|e| {
-        format!("cannot listen on {address} (--dns): {e}; is another DNS server there? give another address, or port 0")
-    })
+    Server::bind(address).await.map_err(|e| heddle_runtime::cannot_listen(address, "--dns", &e))
 }
 
 /// Answers until `ended`. What is no name of the mesh is refused: whoever asks has resolvers of its own.

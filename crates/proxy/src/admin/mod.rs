@@ -168,7 +168,11 @@ fn ready(plane: &Plane) -> Answer {
     }
     let waiting = plane.readiness.waiting_for();
     if waiting.is_empty() {
-        return text(StatusCode::OK, "LIVE\n".to_owned());
+        let sockets = plane.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        // The others serve: the proxy is ready, and says what is missing.
+        let failed: String =
+            sockets.failed.values().map(|failed| format!("failed: {}\n", failed.reason)).collect();
+        return text(StatusCode::OK, format!("LIVE\n{failed}"));
     }
     text(StatusCode::SERVICE_UNAVAILABLE, format!("PRE_INITIALIZING: waiting for {}\n", waiting.join(", ")))
 }
@@ -188,13 +192,15 @@ fn listeners(plane: &Plane, as_json: bool) -> Answer {
         let failed: Vec<_> = sockets
             .failed
             .iter()
-            .map(|(address, error)| json!({ "address": address.to_string(), "error": error }))
+            .map(|(address, failed)| {
+                json!({ "name": failed.listener.to_string(), "address": address.to_string(), "error": failed.reason })
+            })
             .collect();
         return json_answer(&json!({ "listener_statuses": list, "failed": failed }));
     }
     let mut out: String = serving.iter().map(|(name, address)| format!("{name}::{address}\n")).collect();
-    for (address, error) in &sockets.failed {
-        out.push_str(&format!("failed::{address}::{error}\n"));
+    for (address, failed) in &sockets.failed {
+        out.push_str(&format!("failed::{address}::{}\n", failed.reason));
     }
     text(StatusCode::OK, out)
 }

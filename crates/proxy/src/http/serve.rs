@@ -147,7 +147,8 @@ async fn read_head(
 ) -> Next {
     let Stream::Wire(stream) = &mut client.stream else { return Next::Closed };
     let alarm = &mut client.alarm;
-    let most = http.request_headers_timeout.or(http.idle_timeout);
+    // As Envoy: a stream begins with its first byte, and may not be idle for longer than any other.
+    let most = [http.request_headers_timeout, http.stream_idle_timeout].into_iter().flatten().min();
     let mut deadline = None;
     let mut parsed_to = 0;
     poll_fn(|cx| {

@@ -341,6 +341,15 @@ impl SnapshotBuilder {
         self.waiting.values().filter_map(|waiting| Some(waiting.since? + WARMING)).min()
     }
 
+    /// A listener as accepted last, in force or waiting.
+    pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
+        let id = (ResourceType::Listener, Name::new(name));
+        match self.waiting.get(&id).map(|waiting| &waiting.resource) {
+            Some(Compilation::Listener(listener)) => Some(listener),
+            _ => self.next.listeners.get(&id.1),
+        }
+    }
+
     /// Resources that wait, and what for.
     pub fn waiting(&self) -> impl Iterator<Item = (ResourceType, &Name, String)> {
         self.waiting.iter().map(|((kind, name), waiting)| {
