@@ -265,6 +265,8 @@ impl crate::object::Object {
         let mut findings = Vec::new();
         let mut value = (*self.json).clone();
         fields(self.kind, &mut value, UnknownFields::Drop, &mut findings);
+        // Some values of a field that acts are not built.
+        crate::validate::object(self, &mut findings);
         findings
             .into_iter()
             .filter(|d| matches!(d.code, "HDL0010" | "HDL0012"))

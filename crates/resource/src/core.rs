@@ -72,7 +72,7 @@ described! {
         /// `ClientIP` or `None`.
         acts "sessionAffinity" session_affinity: String, later("ClientIP"), one_of("None", "ClientIP");
         /// Settings of session affinity.
-        acts "sessionAffinityConfig" session_affinity_config: Option<Value>;
+        later "sessionAffinityConfig" session_affinity_config: Option<Value>;
         /// Kept for Kubernetes; a mesh does not read it.
         acts "ipFamilies" ip_families: Vec<String>;
         /// Kept for Kubernetes; a mesh does not read it.
@@ -107,7 +107,7 @@ described! {
         acts "targetPort" target_port: Option<IntOrString>;
         /// Protocol above it (`http`, `kubernetes.io/h2c` ...).
         acts "appProtocol" app_protocol: Option<String>;
-        /// Port on every node.
+        /// Kept for Kubernetes; a mesh does not read it.
         acts "nodePort" node_port: Option<u16>;
     }
 
@@ -197,7 +197,7 @@ described! {
         acts "serviceAccountName" service_account_name: String;
         /// Node.
         acts "nodeName" node_name: String;
-        /// Whether it shares the node's network.
+        /// Kept for Kubernetes; a mesh does not read it.
         acts "hostNetwork" host_network: bool;
     }
 
@@ -205,7 +205,7 @@ described! {
     pub struct Container {
         /// Name.
         acts "name" name: String, required;
-        /// Image.
+        /// Kept for Kubernetes; a mesh does not read it.
         acts "image" image: String;
         /// Ports.
         acts "ports" ports: Vec<ContainerPort>, keys("containerPort", "protocol");
@@ -219,7 +219,7 @@ described! {
         acts "containerPort" container_port: u16, required;
         /// `TCP`, `UDP` or `SCTP`; absent: TCP.
         acts "protocol" protocol: String;
-        /// Port of the node.
+        /// Kept for Kubernetes; a mesh does not read it.
         acts "hostPort" host_port: Option<u16>;
     }
 

@@ -113,6 +113,11 @@ fn other_istio_kinds() {
                 "spec.trafficPolicy.loadBalancer.simple",
             ),
             ("spec: {host: a, subsets: [{name: v1}, {name: v1}]}", "HDL0108", "spec.subsets"),
+            (
+                "spec: {host: a, trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}}}",
+                "",
+                "",
+            ),
             ("spec: {subsets: [{name: v1}]}", "HDL0013", "spec.host"),
         ],
     );

@@ -13,7 +13,9 @@ use envoy_types::pb::{
                     LbPolicy,
                 },
             },
-            core::v3::{Http2ProtocolOptions, HttpProtocolOptions as CommonHttpOptions, TcpKeepalive},
+            core::v3::{
+                Address, Http2ProtocolOptions, HttpProtocolOptions as CommonHttpOptions, TcpKeepalive,
+            },
             endpoint::v3::{
                 ClusterLoadAssignment, Endpoint as LbTarget, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
             },
@@ -338,10 +340,16 @@ pub(super) fn fixed(cx: &Cx<'_>) -> Value {
     Resources { encoded: encoded.into(), units: Vec::new() }.into()
 }
 
+fn lb_target(address: Address) -> LbEndpoint {
+    let target = LbTarget { address: Some(address), ..Default::default() };
+    LbEndpoint { host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(target)), ..Default::default() }
+}
+
 /// `inbound|PORT||`: the workload itself.
 pub(super) fn inbound(cx: &Cx<'_>, port: u16) -> Value {
     let name = cx.name(inbound_name(port));
     let spoken = super::inbound::protocol(cx, port);
+    let address = super::inbound::workload_address(cx, port);
     let mut cluster = Cluster {
         name: name.clone(),
         lb_policy: LbPolicy::RoundRobin as i32,
@@ -349,20 +357,16 @@ pub(super) fn inbound(cx: &Cx<'_>, port: u16) -> Value {
         load_assignment: Some(ClusterLoadAssignment {
             cluster_name: name.clone(),
             endpoints: vec![LocalityLbEndpoints {
-                lb_endpoints: vec![LbEndpoint {
-                    host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(LbTarget {
-                        address: Some(super::inbound::workload_address(cx, port)),
-                        ..Default::default()
-                    })),
-                    ..Default::default()
-                }],
+                lb_endpoints: address.map(lb_target).into_iter().collect(),
                 ..Default::default()
             }],
             ..Default::default()
         }),
         ..defaults()
     };
-    protocol(spoken, &TrafficPolicy::default(), &mut cluster);
+    let policy = TrafficPolicy { connection_pool: super::inbound::pool(cx, port), ..Default::default() };
+    protocol(spoken, &policy, &mut cluster);
+    traffic_policy(&policy, &mut cluster);
     cx.encode(ResourceType::Cluster, &name, &cluster).into()
 }
 

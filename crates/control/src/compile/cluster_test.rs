@@ -1,15 +1,22 @@
 //! What a `DestinationRule` says of connections reaches the cluster.
 
 use envoy_types::pb::envoy::{
-    config::cluster::v3::circuit_breakers::Thresholds,
+    config::{
+        cluster::v3::circuit_breakers::Thresholds, core::v3::Address,
+        endpoint::v3::lb_endpoint::HostIdentifier,
+    },
     extensions::upstreams::http::v3::{
         HttpProtocolOptions,
         http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig},
     },
 };
 use prost::Message;
+use serde_json::json;
 
-use crate::kit::{Seen, sidecar, world};
+use crate::{
+    compile::build::host_address,
+    kit::{Seen, sidecar, sidecar_with, world},
+};
 
 /// The cluster of a service `web` under this traffic policy.
 fn under(policy: &str) -> (Seen, &'static str) {
@@ -89,4 +96,146 @@ fn times_and_counts_of_connections_reach_the_cluster() {
 fn the_clients_protocol_is_asked_for() {
     let same = options("{connectionPool: {http: {useClientProtocol: true}}}").upstream_protocol_options;
     assert!(matches!(same, Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(_))), "{same:?}");
+}
+
+/// What the sidecar of a workload `web` gets under this `Sidecar`.
+fn inbound(spec: &str) -> Seen {
+    let text = format!(
+        r"
+apiVersion: v1
+kind: Service
+metadata: {{name: web, namespace: default}}
+spec: {{selector: {{app: web}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: web}}
+spec: {spec}
+"
+    );
+    let metadata = json!({"LABELS": {"app": "web"}, "INBOUND": ["8080=127.0.0.1:4000"]});
+    sidecar_with(&world(&text), "default", metadata)
+}
+
+/// The addresses to which `inbound|8080||` connects.
+fn workload(seen: &Seen) -> Vec<Address> {
+    let assignment = seen.cluster("inbound|8080||").load_assignment.expect("an assignment");
+    let all = assignment.endpoints.into_iter().flat_map(|locality| locality.lb_endpoints);
+    let addresses = all.filter_map(|endpoint| match endpoint.host_identifier {
+        Some(HostIdentifier::Endpoint(target)) => target.address,
+        _ => None,
+    });
+    addresses.collect()
+}
+
+#[test]
+fn a_sidecar_says_where_the_workload_listens() {
+    let ingress = |endpoint: &str| {
+        inbound(&format!(
+            "{{ingress: [{{port: {{number: 8080, protocol: HTTP}}, defaultEndpoint: '{endpoint}'}}]}}"
+        ))
+    };
+    assert_eq!(workload(&ingress("127.0.0.1:9000")), [host_address("127.0.0.1", 9000)]);
+    assert_eq!(workload(&ingress("0.0.0.0:9000")), [host_address("127.0.0.1", 9000)]);
+    assert_eq!(workload(&ingress("[::1]:9000")), [host_address("::1", 9000)]);
+    let socket = ingress("unix:///run/web.sock");
+    assert!(workload(&socket).is_empty());
+    let said = "Sidecar default/web spec.ingress[0].defaultEndpoint: unix sockets";
+    assert!(socket.findings.iter().any(|finding| finding.contains(said)), "{:?}", socket.findings);
+}
+
+#[test]
+fn a_sidecar_limits_the_connections_to_the_workload() {
+    let limit = |seen: &Seen| {
+        let breakers = seen.cluster("inbound|8080||").circuit_breakers.expect("breakers");
+        breakers.thresholds[0].max_connections.map(|n| n.value)
+    };
+    assert_eq!(limit(&inbound("{inboundConnectionPool: {tcp: {maxConnections: 3}}}")), Some(3));
+    let own = "{inboundConnectionPool: {tcp: {maxConnections: 3}}, ingress: [{port: {number: 8080, protocol: HTTP}, \
+               connectionPool: {tcp: {maxConnections: 4}}}]}";
+    assert_eq!(limit(&inbound(own)), Some(4));
+}
+
+#[test]
+fn a_sidecar_selects_by_labels_of_either_spelling() {
+    for (selector, holds) in [
+        ("labels: {app: web}", true),
+        ("labels: {app: other}", false),
+        ("matchLabels: {app: web}", true),
+        ("matchLabels: {app: other}", false),
+    ] {
+        let seen = inbound(&format!(
+            "{{workloadSelector: {{{selector}}}, inboundConnectionPool: {{tcp: {{maxConnections: 3}}}}}}"
+        ));
+        let limit =
+            seen.cluster("inbound|8080||").circuit_breakers.expect("breakers").thresholds[0].max_connections;
+        assert_eq!(limit.map(|n| n.value) == Some(3), holds, "{selector}");
+    }
+}
+
+#[test]
+fn a_destination_rule_selects_callers_by_labels_of_either_spelling() {
+    for (selector, holds) in [
+        ("labels: {app: caller}", true),
+        ("labels: {app: other}", false),
+        ("matchLabels: {app: caller}", true),
+        ("matchLabels: {app: other}", false),
+    ] {
+        let text = format!(
+            r"
+apiVersion: v1
+kind: Service
+metadata: {{name: web, namespace: default}}
+spec: {{ports: [{{name: http, port: 80}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: web}}
+spec:
+  host: web
+  workloadSelector: {{{selector}}}
+  trafficPolicy: {{connectionPool: {{tcp: {{connectTimeout: 3s}}}}}}
+"
+        );
+        let seen = sidecar_with(&world(&text), "default", json!({"LABELS": {"app": "caller"}}));
+        let cluster = seen.cluster("outbound|80||web.default.svc.cluster.local");
+        assert_eq!(cluster.connect_timeout.map(|t| t.seconds) == Some(3), holds, "{selector}");
+    }
+}
+
+#[test]
+fn endpoints_that_cannot_be_dialled_leave_the_others() {
+    let text = r"
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: web}
+spec:
+  hosts: [web.example]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  location: MESH_INTERNAL
+  workloadSelector: {matchLabels: {app: web}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: one}
+spec: {address: 10.0.0.1, labels: {app: web}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: two}
+spec: {address: 'unix:///run/web.sock', labels: {app: web}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: three}
+spec: {address: web.other.example, labels: {app: web}}
+";
+    let seen = sidecar(&world(text), "default");
+    assert_eq!(seen.addresses("outbound|80||web.example"), ["10.0.0.1:80"]);
+    assert!(
+        seen.findings.iter().any(|f| f.contains("2 endpoints are names or unix sockets")),
+        "{:?}",
+        seen.findings
+    );
 }

@@ -1,9 +1,11 @@
 //! Expectations on what scopes get: this request goes to that cluster.
 
-use envoy_types::pb::envoy::config::route::v3::{
-    Route, route::Action, route_action::ClusterSpecifier, route_match::PathSpecifier,
+use envoy_types::pb::envoy::{
+    config::route::v3::{Route, route::Action, route_action::ClusterSpecifier, route_match::PathSpecifier},
+    extensions::filters::http::fault::v3::{HttpFault, fault_abort::ErrorType},
 };
 use heddle_xds::ResourceType;
+use prost::Message;
 use serde_json::json;
 
 use crate::kit::{gateway, sidecar, sidecar_with, world};
@@ -367,4 +369,105 @@ spec:
         cluster_of(&seen.host_routes("http_proxy", "api.example.com")[0]),
         "outbound|80||api.example.com"
     );
+}
+
+#[test]
+fn the_denied_share_of_a_weighted_route_says_why() {
+    let text = with(
+        r"
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: ratings}
+spec: {host: ratings, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec:
+  hosts: [reviews]
+  http:
+  - route:
+    - {destination: {host: reviews}, weight: 60}
+    - {destination: {host: ratings, port: {number: 9080}}, weight: 40}
+",
+    );
+    let seen = sidecar(&world(&text), "default");
+    let routes = seen.host_routes("http_proxy", "reviews");
+    let Some(Action::Route(action)) = &routes[0].action else { panic!("{routes:?}") };
+    let Some(ClusterSpecifier::WeightedClusters(all)) = &action.cluster_specifier else {
+        panic!("{action:?}")
+    };
+    assert!(all.clusters[0].typed_per_filter_config.is_empty());
+    let fault = &all.clusters[1].typed_per_filter_config["envoy.filters.http.fault"];
+    let abort = HttpFault::decode(&*fault.value).expect("decodes").abort.expect("an abort");
+    assert_eq!(abort.error_type, Some(ErrorType::HttpStatus(503)));
+    assert!(
+        abort.response_body.contains("DestinationRule default/ratings spec.trafficPolicy.tls"),
+        "{abort:?}"
+    );
+}
+
+#[test]
+fn a_server_name_may_stand_in_rules_for_several_ports() {
+    let text = with(
+        r"
+apiVersion: v1
+kind: Service
+metadata: {name: vault, namespace: default}
+spec: {clusterIP: 10.0.0.9, ports: [{name: tls-a, port: 443}, {name: tls-b, port: 8443}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: vault}
+spec:
+  hosts: [vault]
+  tls:
+  - match: [{port: 443, sniHosts: [vault]}]
+    route: [{destination: {host: vault, port: {number: 443}}}]
+  - match: [{port: 8443, sniHosts: [vault]}]
+    route: [{destination: {host: vault, port: {number: 8443}}}]
+",
+    );
+    let seen = sidecar(&world(&text), "default");
+    for port in [443, 8443] {
+        let listener = seen.listener(&format!("10.0.0.9_{port}"));
+        let names: Vec<_> = listener
+            .filter_chains
+            .iter()
+            .filter_map(|chain| chain.filter_chain_match.as_ref())
+            .flat_map(|matched| &matched.server_names)
+            .collect();
+        assert_eq!(names, ["vault"], "{port}");
+    }
+}
+
+#[test]
+fn a_server_is_not_exposed_at_the_address_of_another() {
+    let text = r"
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: shop, namespace: default}
+spec:
+  selector: {istio: ingress}
+  servers:
+  - {port: {number: 8080, name: all, protocol: HTTP}, hosts: [a.example]}
+  - {port: {number: 8080, name: own, protocol: HTTP}, bind: 127.0.0.1, hosts: [b.example]}
+  - {port: {number: 0, name: socket, protocol: HTTP}, bind: 'unix:///run/gateway.sock', hosts: [c.example]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop}
+spec:
+  hosts: [a.example, b.example, c.example]
+  gateways: [shop]
+  http: [{directResponse: {status: 204}}]
+";
+    let seen = gateway(&world(text), json!({"LABELS": {"istio": "ingress"}}));
+    assert_eq!(seen.names(ResourceType::Listener), ["0.0.0.0_8080"]);
+    let hosts = seen.routes("http.8080").virtual_hosts;
+    let domains: Vec<_> = hosts.iter().flat_map(|host| &host.domains).collect();
+    assert!(domains.iter().all(|domain| !domain.starts_with('b') && !domain.starts_with('c')), "{domains:?}");
+    for field in ["spec.servers[1].bind", "spec.servers[2].bind"] {
+        assert!(seen.findings.iter().any(|found| found.contains(field)), "{:?}", seen.findings);
+    }
 }

@@ -9,6 +9,7 @@ use envoy_types::pb::envoy::config::{
     core::v3::{Address, HealthStatus, Locality, Pipe, address},
     endpoint::v3::{ClusterLoadAssignment, Endpoint as Target, LbEndpoint, LocalityLbEndpoints, lb_endpoint},
 };
+use heddle_resource::ObjectRef;
 use heddle_xds::{ClientKind, ResourceType};
 use prost::Message;
 use serde_json::Value as Json;
@@ -20,7 +21,10 @@ use super::{
     cx::Cx,
     unit::{EndpointSet, Value},
 };
-use crate::world::{Endpoint, Health};
+use crate::{
+    finding::{Finding, code},
+    world::{Endpoint, Health},
+};
 
 pub(super) fn compile(cx: &Cx<'_>, set: &EndpointSet) -> Value {
     let subset = set.subset.as_ref().map_or("", |(name, _)| name);
@@ -30,9 +34,10 @@ pub(super) fn compile(cx: &Cx<'_>, set: &EndpointSet) -> Value {
     let mut bytes =
         ClusterLoadAssignment { cluster_name: name.clone(), ..Default::default() }.encode_to_vec();
     for (locality, mut members) in localities(&cx.endpoints(&set.service), set) {
-        if cx.client() == ClientKind::Grpc {
-            // gRPC resolves no names here, and would refuse the whole set.
-            members.retain(|(endpoint, _)| endpoint.address.parse::<std::net::IpAddr>().is_ok());
+        let all = members.len();
+        members.retain(|(endpoint, _)| usable(cx.client(), &endpoint.address));
+        if members.len() < all {
+            left_out(cx, set, all - members.len());
         }
         let head = LocalityLbEndpoints {
             locality: Some(locality),
@@ -48,6 +53,20 @@ pub(super) fn compile(cx: &Cx<'_>, set: &EndpointSet) -> Value {
         field(&mut bytes, 2, &group);
     }
     cx.encoded(ResourceType::Endpoint, &name, bytes).into()
+}
+
+/// Whether a client can use an address in an endpoint set; one that it cannot makes it refuse the whole set.
+fn usable(client: ClientKind, address: &str) -> bool {
+    // Nobody resolves names here. Unix sockets are for Envoy only.
+    let socket = address.starts_with("unix://") && !matches!(client, ClientKind::Heddle | ClientKind::Grpc);
+    socket || address.parse::<std::net::IpAddr>().is_ok()
+}
+
+fn left_out(cx: &Cx<'_>, set: &EndpointSet, count: usize) {
+    let Some(service) = cx.service(&set.service) else { return };
+    let at = ObjectRef { key: service.object.clone(), field: "spec.endpoints".into() };
+    let message = format!("{count} endpoints are names or unix sockets, which are not dialled: left out");
+    cx.report(Finding::new(code::LEFT_OUT, at, message));
 }
 
 /// The same as part of a cluster that resolves names.

@@ -119,13 +119,21 @@ fn serving<'a>(cx: &Cx<'a>) -> Vec<Serving<'a>> {
 fn by_port<'a>(cx: &Cx<'a>) -> BTreeMap<u16, Vec<Serving<'a>>> {
     let mut ports: BTreeMap<u16, Vec<Serving<'a>>> = BTreeMap::new();
     for server in serving(cx) {
+        if server.server.bind.starts_with("unix://") {
+            let message = "unix sockets are not listened on yet: the server is left out";
+            cx.report(Finding::new(code::LEFT_OUT, server.field(".bind"), message));
+            continue;
+        }
         let others = ports.entry(server.port()).or_default();
-        let fits = others.first().is_none_or(|first| family(first.protocol) == family(server.protocol));
-        if fits {
-            others.push(server);
-        } else {
-            let message = format!("port {} speaks something else by an older Gateway", server.port());
+        let (port, first) = (server.port(), others.first());
+        if first.is_some_and(|first| family(first.protocol) != family(server.protocol)) {
+            let message = format!("port {port} speaks something else by an older server: left out");
             cx.report(Finding::new(code::COLLISION, server.field(".port"), message));
+        } else if first.is_some_and(|first| first.server.bind != server.server.bind) {
+            let message = format!("port {port} is bound to another address by an older server: left out");
+            cx.report(Finding::new(code::COLLISION, server.field(".bind"), message));
+        } else {
+            others.push(server);
         }
     }
     ports

@@ -1,6 +1,6 @@
 //! Listeners for connections to the workload.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use envoy_types::pb::envoy::config::{
     core::v3::{Address, Pipe, TrafficDirection, address},
@@ -10,7 +10,8 @@ use envoy_types::pb::envoy::config::{
         route_action::ClusterSpecifier,
     },
 };
-use heddle_xds::ResourceType;
+use heddle_resource::{ObjectRef, istio::ConnectionPoolSettings};
+use heddle_xds::{ClientKind, ResourceType};
 
 use super::{
     build::{boolean, duration, host_address, socket_address, uint},
@@ -21,6 +22,7 @@ use super::{
     unit::{Unit, Value},
 };
 use crate::{
+    finding::{Finding, code},
     scope::{Inbound, Interception},
     world::{Protocol, Target},
 };
@@ -62,22 +64,40 @@ pub(super) fn protocol(cx: &Cx<'_>, port: u16) -> Protocol {
     served(cx).into_iter().find(|(number, _)| *number == port).map_or(Protocol::Detect, |(_, p)| p)
 }
 
-/// Where the workload takes a port's connections: itself, or as its Sidecar says.
-pub(super) fn workload_address(cx: &Cx<'_>, port: u16) -> Address {
+/// Limits and times of the connections to the workload, as its Sidecar says.
+pub(super) fn pool(cx: &Cx<'_>, port: u16) -> Option<ConnectionPoolSettings> {
     let policy = cx.policy();
     let declared = policy.ingress.iter().find(|ingress| ingress.port == port);
-    match declared.and_then(|ingress| ingress.endpoint.as_deref()) {
+    declared.and_then(|ingress| ingress.pool.clone()).or_else(|| policy.pool.clone())
+}
+
+/// Where the workload takes a port's connections: itself, or as its Sidecar says. None: nowhere that this client reaches.
+pub(super) fn workload_address(cx: &Cx<'_>, port: u16) -> Option<Address> {
+    let policy = cx.policy();
+    let declared = policy.ingress.iter().position(|ingress| ingress.port == port);
+    let endpoint = declared.and_then(|n| policy.ingress[n].endpoint.as_deref());
+    Some(match endpoint {
         Some(endpoint) => match endpoint.strip_prefix("unix://") {
+            Some(_) if cx.client() == ClientKind::Heddle => {
+                if let (Some(key), Some(n)) = (&policy.sidecar, declared) {
+                    let field = format!("spec.ingress[{n}].defaultEndpoint").into();
+                    let at = ObjectRef { key: key.clone(), field };
+                    let message = "unix sockets are not dialled yet: requests for the port get 503";
+                    cx.report(Finding::new(code::LEFT_OUT, at, message));
+                }
+                return None;
+            }
             Some(path) => Address {
                 address: Some(address::Address::Pipe(Pipe { path: path.to_owned(), ..Default::default() })),
             },
             None => {
-                let own = endpoint.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-                host_address("127.0.0.1", own.unwrap_or(port))
+                let own: Option<SocketAddr> = endpoint.parse().ok();
+                let host = if own.is_some_and(|own| own.is_ipv6()) { "::1" } else { "127.0.0.1" };
+                host_address(host, own.map_or(port, |own| own.port()))
             }
         },
         None => host_address("127.0.0.1", port),
-    }
+    })
 }
 
 /// The port behind an inbound address: as told, else the workload's only one.

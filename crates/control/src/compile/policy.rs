@@ -62,9 +62,7 @@ fn applies(cx: &Cx<'_>, entry: &DestinationRuleEntry, namespace: &Arc<str>, clie
     }
     match &entry.spec.workload_selector {
         // A selector chooses clients of the rule's own namespace.
-        Some(selector) if !selector.match_labels.is_empty() => {
-            namespace == client && cx.has_labels(&selector.match_labels)
-        }
+        Some(selector) if !selector.is_empty() => namespace == client && cx.has_labels(selector.all()),
         _ => true,
     }
 }

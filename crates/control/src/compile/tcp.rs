@@ -149,9 +149,12 @@ pub(crate) fn sni_chains(cx: &Cx<'_>, entry: &VirtualServiceEntry, place: Place<
                     &matched.source_labels,
                     place,
                 );
+            if !here {
+                continue;
+            }
             let mut names: Vec<_> = matched.sni_hosts.iter().map(|name| name.to_ascii_lowercase()).collect();
             names.retain(|name| taken.insert(name.clone()));
-            if !here || names.is_empty() {
+            if names.is_empty() {
                 continue;
             }
             names.sort_by(|a, b| host::specificity(a, b));

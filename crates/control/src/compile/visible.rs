@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use heddle_resource::{
     Key, ObjectRef,
-    istio::{OutboundMode, Sidecar},
+    istio::{ConnectionPoolSettings, OutboundMode, Sidecar, WorkloadSelector},
 };
 
 use super::{cx::Cx, unit::Value};
@@ -30,6 +30,8 @@ pub(crate) struct Policy {
     pub(crate) sidecar: Option<Key>,
     /// What it takes for the workload, instead of the ports of the services that select it.
     pub(crate) ingress: Vec<Ingress>,
+    /// Limits and times of the connections to the workload, where an ingress listener has none.
+    pub(crate) pool: Option<ConnectionPoolSettings>,
 }
 
 /// One ingress listener of a Sidecar.
@@ -39,6 +41,8 @@ pub(crate) struct Ingress {
     pub(crate) protocol: Protocol,
     /// `defaultEndpoint`: `127.0.0.1:PORT`, `0.0.0.0:PORT` or `unix:///PATH`; none: the same port.
     pub(crate) endpoint: Option<Arc<str>>,
+    /// Limits and times of the connections to the workload.
+    pub(crate) pool: Option<ConnectionPoolSettings>,
     /// Asks for TLS, which is not built: its connections are closed.
     pub(crate) denied: bool,
 }
@@ -134,9 +138,11 @@ pub(super) fn policy(cx: &Cx<'_>) -> Value {
                 protocol: Protocol::parse(&port.protocol)
                     .unwrap_or_else(|| Protocol::of_port("TCP", None, &port.name, port.number)),
                 endpoint: Some(&*listener.default_endpoint).filter(|text| !text.is_empty()).map(Into::into),
+                pool: listener.connection_pool.clone(),
                 denied,
             });
         }
+        policy.pool.clone_from(&spec.inbound_connection_pool);
         policy.sidecar = Some(key);
     }
     Value::Policy(Arc::new(policy))
@@ -199,10 +205,10 @@ fn sidecar(cx: &Cx<'_>) -> Option<(Key, Arc<Sidecar>)> {
             .spec
             .workload_selector
             .as_ref()
-            .is_some_and(|selector| !selector.labels.is_empty() && cx.has_labels(&selector.labels))
+            .is_some_and(|selector| !selector.is_empty() && cx.has_labels(selector.all()))
     });
     let for_all = |entry: &&Arc<crate::world::SidecarEntry>| {
-        entry.spec.workload_selector.as_ref().is_none_or(|selector| selector.labels.is_empty())
+        entry.spec.workload_selector.as_ref().is_none_or(WorkloadSelector::is_empty)
     };
     let found = selecting
         .or_else(|| own.iter().find(for_all))

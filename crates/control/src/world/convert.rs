@@ -145,7 +145,12 @@ fn entry_service(object: &Object, spec: &ServiceEntry, host: &str, config: &Mesh
         headless: false,
         external: spec.location != Some(istio::Location::MeshInternal),
         export_to: export_to(object, &spec.export_to),
-        selector: spec.workload_selector.as_ref().map(|s| s.labels.clone()).unwrap_or_default(),
+        selector: spec
+            .workload_selector
+            .iter()
+            .flat_map(istio::WorkloadSelector::all)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
         kubernetes: false,
     }
 }

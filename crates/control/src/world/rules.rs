@@ -281,18 +281,18 @@ pub(super) fn label_keys(object: &Object) -> BTreeSet<Arc<str>> {
         }
         Spec::DestinationRule(spec) => {
             if let Some(selector) = &spec.workload_selector {
-                keys.extend(selector.match_labels.keys().map(|key| Arc::from(key.as_str())));
+                keys.extend(selector.all().map(|(key, _)| Arc::from(key.as_str())));
             }
         }
         Spec::Sidecar(spec) => {
             if let Some(selector) = &spec.workload_selector {
-                keys.extend(selector.labels.keys().map(|key| Arc::from(key.as_str())));
+                keys.extend(selector.all().map(|(key, _)| Arc::from(key.as_str())));
             }
         }
         Spec::IstioGateway(spec) => keys.extend(spec.selector.keys().map(|key| Arc::from(key.as_str()))),
         Spec::ServiceEntry(spec) => {
             if let Some(selector) = &spec.workload_selector {
-                keys.extend(selector.labels.keys().map(|key| Arc::from(key.as_str())));
+                keys.extend(selector.all().map(|(key, _)| Arc::from(key.as_str())));
             }
         }
         Spec::Service(spec) => keys.extend(spec.spec.selector.keys().map(|key| Arc::from(key.as_str()))),

@@ -87,7 +87,9 @@ impl<'o> Index<'o> {
                     self.claims.entry(Self::resolve(host, namespace)).or_default().push(claim);
                 }
             }
-            Spec::Sidecar(spec) if spec.workload_selector.as_ref().is_none_or(|s| s.labels.is_empty()) => {
+            Spec::Sidecar(spec)
+                if spec.workload_selector.as_ref().is_none_or(istio::WorkloadSelector::is_empty) =>
+            {
                 self.sidecars.entry(namespace).or_default().push(object.key());
             }
             _ => {}

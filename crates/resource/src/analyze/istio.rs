@@ -166,7 +166,7 @@ pub(super) fn gateway(spec: &Gateway, index: &Index<'_>, report: &mut Report<'_>
 }
 
 pub(super) fn sidecar(spec: &Sidecar, index: &Index<'_>, report: &mut Report<'_>) {
-    let selects = spec.workload_selector.as_ref().is_some_and(|s| !s.labels.is_empty());
+    let selects = spec.workload_selector.as_ref().is_some_and(|s| !s.is_empty());
     let others = index.sidecars.get(report.namespace()).map_or(&[][..], Vec::as_slice);
     if !selects && others.len() > 1 {
         let message = "several Sidecars without a selector in one namespace: the oldest acts";

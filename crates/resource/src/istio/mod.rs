@@ -21,7 +21,7 @@ described! {
     pub struct WorkloadSelector {
         /// Labels that a workload must have, all of them.
         acts "labels" labels: BTreeMap<String, String>;
-        /// The same, as `DestinationRule` names it.
+        /// The same, as `DestinationRule` names it; labels of both spellings must be there.
         acts "matchLabels" match_labels: BTreeMap<String, String>;
     }
 
@@ -41,5 +41,17 @@ described! {
     pub struct PortSelector {
         /// Port number, 1 to 65535.
         acts "number" number: u16;
+    }
+}
+
+impl WorkloadSelector {
+    /// The labels of both spellings.
+    pub fn all(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.labels.iter().chain(&self.match_labels)
+    }
+
+    /// Whether it selects every workload.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.match_labels.is_empty()
     }
 }

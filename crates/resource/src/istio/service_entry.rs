@@ -45,7 +45,7 @@ described! {
 
     /// One instance.
     pub struct WorkloadEntry {
-        /// IP address, host name, or `unix:///path`.
+        /// IP address, host name, or `unix:///path` (not yet: left out, HDL0010).
         acts "address" address: String;
         /// Port name to number.
         acts "ports" ports: BTreeMap<String, u16>;

@@ -15,7 +15,7 @@ described! {
         /// Traffic to unknown hosts; absent: ALLOW_ANY.
         acts "outboundTrafficPolicy" outbound_traffic_policy: Option<OutboundTrafficPolicy>;
         /// Connections from the proxy to the workload.
-        later "inboundConnectionPool" inbound_connection_pool: Option<ConnectionPoolSettings>;
+        acts "inboundConnectionPool" inbound_connection_pool: Option<ConnectionPoolSettings>;
     }
 
     /// A listener for traffic to the workload.
@@ -27,12 +27,12 @@ described! {
         /// How traffic is captured.
         acts "captureMode" capture_mode: String, later("NONE"), one_of("DEFAULT", "IPTABLES", "NONE");
         /// Where the workload listens: `127.0.0.1:PORT`, `0.0.0.0:PORT`, `[::1]:PORT` or
-        /// `unix:///path`.
+        /// `unix:///path` (not yet: 503, HDL0010).
         acts "defaultEndpoint" default_endpoint: String;
         /// TLS of the listener.
         denies "tls" tls: Option<ServerTlsSettings>;
         /// Connections to the workload.
-        later "connectionPool" connection_pool: Option<ConnectionPoolSettings>;
+        acts "connectionPool" connection_pool: Option<ConnectionPoolSettings>;
     }
 
     /// What the workload can call.

@@ -33,9 +33,10 @@ pub(super) fn check(spec: &DestinationRule, at: &mut Judge<'_>) {
     }
     at.field("subsets").unique(spec.subsets.iter().map(|s| s.name.as_str()));
     if let Some(selector) = &spec.workload_selector {
-        if selector.match_labels.is_empty() {
+        if selector.is_empty() {
             at.field("workloadSelector").warn("HDL0204", "it selects every workload", "", "labels");
         }
+        at.field("workloadSelector.labels").labels(&selector.labels);
         at.field("workloadSelector.matchLabels").labels(&selector.match_labels);
     }
     at.export_to(&spec.export_to);

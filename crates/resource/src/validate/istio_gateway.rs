@@ -29,6 +29,9 @@ fn server(server: &Server, at: &mut Judge<'_>) {
     if !server.bind.is_empty() && !socket && !is_ip(&server.bind) {
         at.field("bind").error("HDL0111", "not an address", &server.bind, "an IP address or unix://PATH");
     }
+    if socket {
+        at.field("bind").socket(&server.bind);
+    }
     let Some(port) = &server.port else { return at.field("port").missing("a port") };
     server_port(port, socket, &mut at.field("port"));
     let secure = matches!(port.protocol.to_ascii_uppercase().as_str(), "HTTPS" | "TLS");

@@ -84,6 +84,16 @@ impl Judge<'_> {
         diagnostic::add(self.findings, finding.on("", self.path.as_str()));
     }
 
+    /// Unix sockets, which heddle's proxy neither dials nor listens on.
+    fn socket(&mut self, address: &str) {
+        self.warn(
+            "HDL0010",
+            "valid, but not built yet: what stands at a unix socket is left out",
+            address,
+            "an IP address",
+        );
+    }
+
     fn missing(&mut self, expected: &str) {
         self.error("HDL0101", "something must be there", "", expected);
     }

@@ -20,6 +20,7 @@ pub(super) fn check(spec: &Sidecar, at: &mut Judge<'_>) {
     }
     if let Some(selector) = &spec.workload_selector {
         at.field("workloadSelector.labels").labels(&selector.labels);
+        at.field("workloadSelector.matchLabels").labels(&selector.match_labels);
     }
     for (index, listener) in spec.ingress.iter().enumerate() {
         ingress(listener, &mut at.item("ingress", index));
@@ -101,6 +102,7 @@ fn default_endpoint(endpoint: &str, at: &mut Judge<'_>) {
         if !path.starts_with(['/', '@']) {
             at.error("HDL0111", "not a socket", endpoint, "unix:///PATH or unix://@NAME");
         }
+        at.socket(endpoint);
         return;
     }
     let local = |a: SocketAddr| a.ip().is_loopback() || a.ip().is_unspecified();

@@ -215,6 +215,11 @@ impl Context<'_, '_> {
             if let Some(headers) = &to.headers {
                 extras::set_headers(headers, &mut weight);
             }
+            if let Some(denied) = &resolved.denied {
+                // One entry, so that the map has but one order.
+                let refusal = any(&extras::refusal(denied));
+                weight.typed_per_filter_config.insert(extras::FAULT.to_owned(), refusal);
+            }
             weight
         });
         ClusterSpecifier::WeightedClusters(WeightedCluster {

@@ -218,11 +218,16 @@ pub(crate) fn denied_at(cx: &Cx<'_>, service: &Service, port: u16, subset: &str)
     rule.effective(port, subset).refusal().cloned()
 }
 
+/// What a request is told that is denied because of a field.
+fn denial(of: &ObjectRef) -> String {
+    format!("denied: {of} is not built yet, and protects this traffic\n")
+}
+
 /// 503 with a body that names the object and field.
 pub(crate) fn deny(of: &ObjectRef) -> Action {
     Action::DirectResponse(DirectResponseAction {
         status: 503,
-        body: Some(inline_string(format!("denied: {of} is not built yet, and protects this traffic\n"))),
+        body: Some(inline_string(denial(of))),
         ..Default::default()
     })
 }
