@@ -10,11 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::cluster::v3 as cluster;
 use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream;
 use envoy_types::pb::google::protobuf::{Duration as PbDuration, UInt32Value};
-use kit::backend::Client;
+use kit::backend::{Backend, Client, Reply};
 use kit::{
-    Mesh, encoded_cluster, encoded_listener, http, http2, listener, static_cluster, tcp_filter, to_cluster,
+    Mesh, action, encoded_cluster, encoded_listener, http, http2, listener, retries, static_cluster,
+    tcp_filter, to_cluster,
 };
 use prost::Message as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -152,6 +154,7 @@ async fn a_request_waits_for_a_connection_and_one_too_many_is_refused() {
     let (head, body) = Client::new(mesh.connect().await).get("/").await;
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
     assert!(body.ends_with("overflow"), "{body}");
+    assert!(head.contains("x-envoy-overloaded: true\r\n"), "{head}");
     assert_eq!(stat(&mesh, "upstream_rq_pending_overflow").await, 1);
     backend.gate.add_permits(2);
     assert_eq!(first.response().await.1, "ok");
@@ -363,4 +366,88 @@ async fn a_connection_carries_as_many_streams_as_it_may() {
     for mut client in clients {
         assert!(client.response().await.0.starts_with("HTTP/1.1 200 "));
     }
+}
+
+#[tokio::test]
+async fn what_a_breaker_refused_is_not_tried_again() {
+    let backend = Gated::http1().await;
+    let up = limited(backend.address, |limits| limits.max_requests = uint(1));
+    let route = action(to_cluster("/", "up"), |action| {
+        action.retry_policy = retries("5xx,connect-failure,reset", 3);
+    });
+    let mesh = Mesh::start(1, |at| http(at, vec![route.clone()], std::slice::from_ref(&up))).await;
+    let mut first = Client::new(mesh.connect().await);
+    first.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    backend.until_requests(1).await;
+    assert!(Client::new(mesh.connect().await).get("/").await.0.starts_with("HTTP/1.1 503 "));
+    assert_eq!(stat(&mesh, "upstream_rq_retry").await, 0);
+    assert_eq!(stat(&mesh, "upstream_rq_pending_overflow").await, 1);
+}
+
+#[tokio::test]
+async fn a_try_on_which_nothing_moves_is_given_up() {
+    let tries = AtomicUsize::new(0);
+    let backend = Backend::start(move |_, _, _| match tries.fetch_add(1, Ordering::SeqCst) {
+        0 => Reply::Silence,
+        _ => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".into(),
+    })
+    .await;
+    let up = static_cluster("up", &[backend.address]);
+    let route = action(to_cluster("/", "up"), |action| {
+        let mut policy = retries("reset", 1).unwrap();
+        policy.per_try_idle_timeout = Some(PbDuration { seconds: 0, nanos: 20_000_000 });
+        action.retry_policy = Some(policy);
+    });
+    let mesh = Mesh::start(1, |at| http(at, vec![route.clone()], std::slice::from_ref(&up))).await;
+    assert_eq!(Client::new(mesh.connect().await).get("/").await.1, "ok");
+    assert_eq!(backend.heads().len(), 2);
+    assert_eq!(stat(&mesh, "upstream_rq_per_try_idle_timeout").await, 1);
+}
+
+#[tokio::test]
+async fn no_more_faults_are_at_work_than_may_be() {
+    use envoy_types::pb::envoy::extensions::filters::common::fault::v3::{FaultDelay, fault_delay};
+    use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
+    use envoy_types::pb::envoy::r#type::v3::FractionalPercent;
+    let backend = Gated::http1().await;
+    backend.gate.add_permits(1);
+    let up = static_cluster("up", &[backend.address]);
+    let always = FractionalPercent { numerator: 100, denominator: 0 };
+    let fault = HttpFault {
+        delay: Some(FaultDelay {
+            percentage: Some(always),
+            fault_delay_secifier: Some(fault_delay::FaultDelaySecifier::FixedDelay(PbDuration {
+                seconds: 3600,
+                nanos: 0,
+            })),
+        }),
+        max_active_faults: uint(1),
+        ..Default::default()
+    };
+    let mesh = Mesh::start(1, |at| {
+        let mut manager = kit::connection_manager(vec![to_cluster("/", "up")]);
+        let filter = hcm::http_filter::ConfigType::TypedConfig(kit::any(
+            "envoy.extensions.filters.http.fault.v3.HTTPFault",
+            &fault,
+        ));
+        let name = "envoy.filters.http.fault".to_owned();
+        manager
+            .http_filters
+            .insert(0, hcm::HttpFilter { name, config_type: Some(filter), ..Default::default() });
+        vec![encoded_listener(&listener("test", at, kit::http_filter(&manager))), encoded_cluster(&up)]
+    })
+    .await;
+    // Two at once: one is delayed for an hour, the other goes on unharmed.
+    let (mut one, mut two) = (Client::new(mesh.connect().await), Client::new(mesh.connect().await));
+    for client in [&mut one, &mut two] {
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    }
+    let served = async {
+        tokio::select! {
+            (head, _) = one.response() => head,
+            (head, _) = two.response() => head,
+        }
+    };
+    let head = tokio::time::timeout(Duration::from_secs(20), served).await.expect("one goes on");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
 }

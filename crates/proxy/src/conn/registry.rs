@@ -1,8 +1,9 @@
 //! The open connections of one worker: to count them, to tell them that the end is near, to cut them.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::Waker;
+use std::time::Duration;
 
 use crate::snapshot::Name;
 
@@ -38,14 +39,17 @@ impl Control {
         }
     }
 
-    fn ask(&self, wish: Wish) {
-        if wish > self.wish.get() {
+    /// True when this is news.
+    fn ask(&self, wish: Wish) -> bool {
+        let news = wish > self.wish.get();
+        if news {
             self.wish.set(wish);
             let waker = self.waker.borrow().clone();
             if let Some(waker) = waker {
                 waker.wake();
             }
         }
+        news
     }
 }
 
@@ -102,13 +106,27 @@ impl Registry {
         self.opened.get()
     }
 
-    /// Tells every connection, or those of one listener.
-    pub(crate) fn ask(&self, wish: Wish, listener: Option<&Name>) {
-        for entry in self.entries.borrow().iter().flatten() {
-            if listener.is_none_or(|name| *name == entry.listener) {
-                entry.control.ask(wish);
-            }
+    /// Tells every connection, or those of one listener; those to whom it was news.
+    pub(crate) fn ask(&self, wish: Wish, listener: Option<&Name>) -> Vec<Weak<Control>> {
+        let entries = self.entries.borrow();
+        let meant = entries.iter().flatten().filter(|entry| listener.is_none_or(|l| *l == entry.listener));
+        let news = meant.filter(|entry| entry.control.ask(wish));
+        news.map(|entry| Rc::downgrade(&entry.control)).collect()
+    }
+
+    /// Asks connections to end, and cuts those that have not after `most`: relays of bytes and long streams know no good
+    /// moment of their own.
+    pub(crate) fn drain(&self, listener: Option<&Name>, most: Duration) {
+        let asked = self.ask(Wish::Drain, listener);
+        if asked.is_empty() {
+            return;
         }
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(most).await;
+            for control in asked.iter().filter_map(Weak::upgrade) {
+                control.ask(Wish::Cut);
+            }
+        });
     }
 }
 
@@ -123,5 +141,25 @@ impl Drop for Registered {
         self.registry.entries.borrow_mut()[self.slot] = None;
         self.registry.free.borrow_mut().push(self.slot);
         self.registry.open.set(self.registry.open.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true, flavor = "local")]
+    async fn what_does_not_end_by_itself_is_cut() {
+        let registry = Rc::<Registry>::default();
+        let (one, two) = (Name::new("one"), Name::new("two"));
+        let (asked, other) = (registry.open(&one), registry.open(&two));
+        registry.drain(Some(&one), Duration::from_secs(45));
+        assert_eq!(asked.control().wish(), Wish::Drain);
+        tokio::time::sleep(Duration::from_secs(44)).await;
+        registry.drain(Some(&one), Duration::from_secs(45));
+        assert_eq!(asked.control().wish(), Wish::Drain);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(asked.control().wish(), Wish::Cut, "45 s after it was asked first");
+        assert_eq!(other.control().wish(), Wish::Serve);
     }
 }

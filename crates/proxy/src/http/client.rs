@@ -14,6 +14,17 @@ use super::stream::{Broken, Stream};
 use crate::conn::alarm::Alarm;
 use crate::conn::registry::{Control, Wish};
 
+/// What says something of a connection or of a body, which an interim response does not have.
+const INTERIM_LEFT_OUT: [&str; 7] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "content-length",
+    "trailer",
+    "upgrade",
+];
+
 /// Who sent the request and waits for its response.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -29,6 +40,8 @@ pub(crate) struct Client {
     pub(crate) version: Version,
     pub(crate) keep_alive: bool,
     pub(crate) expects_continue: bool,
+    /// An interim response waits to be written.
+    pub(crate) interim: bool,
 }
 
 impl Client {
@@ -62,6 +75,36 @@ impl Client {
             && let Stream::Wire(stream) = &mut self.stream
         {
             stream.wire.output().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+    }
+
+    /// Queues an interim response (RFC 9110, 15.2). HTTP/1.0 has none.
+    pub(crate) fn send_interim(&mut self, head: &mut ResponseHead) {
+        for name in INTERIM_LEFT_OUT {
+            head.headers.remove(name);
+        }
+        match &mut self.stream {
+            Stream::Wire(_) if self.version == Version::Http10 => {}
+            Stream::Wire(stream) => {
+                encode::response(stream.wire.output(), head, Framing::Empty, false, self.case);
+                self.interim = true;
+            }
+            Stream::H2(_) => {
+                let Some(respond) = &mut self.respond else { return };
+                let mut message = http::Response::new(());
+                let Ok(status) = http::StatusCode::from_u16(head.status) else { return };
+                *message.status_mut() = status;
+                *message.headers_mut() = map(&head.headers);
+                // Whoever does not take it can do without.
+                let _ = respond.send_informational(message);
+            }
+        }
+    }
+
+    /// Writes interim responses that wait.
+    pub(crate) fn poll_interim(&mut self, cx: &mut Context<'_>) {
+        if self.interim && self.stream.poll_flush(cx).is_ready() {
+            self.interim = false;
         }
     }
 

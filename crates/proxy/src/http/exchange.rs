@@ -20,7 +20,8 @@ use crate::decide::{self, Decision, Downstream, Forward, Respond, UpgradeOutcome
 use crate::policy;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Flags, Record};
-use crate::upstream::attempt::{Sending, Upstream};
+use crate::upstream::attempt::{Heard, Sending, Upstream};
+use crate::upstream::limits::Ticket;
 use crate::upstream::{Busy, count, select};
 use crate::worker::{Heads, Worker};
 
@@ -36,6 +37,8 @@ pub(crate) struct Exchange<'c> {
     heads: &'c mut Heads,
     record: Record,
     random: u64,
+    /// This request's place among the faults at work (`max_active_faults`).
+    fault: Ticket,
     /// Length of the request's body, when known.
     length: Option<u64>,
 }
@@ -52,7 +55,8 @@ impl<'c> Exchange<'c> {
         length: Option<u64>,
     ) -> Self {
         let record = Record::new(Instant::now(), downstream.listener.direction);
-        Self { worker, downstream, client, heads, record, random: worker.random(), length }
+        let (random, fault) = (worker.random(), Ticket::default());
+        Self { worker, downstream, client, heads, record, random, fault, length }
     }
 
     // What a request only needs when something goes wrong is boxed, so that the future of one that goes well stays small.
@@ -104,6 +108,7 @@ impl<'c> Exchange<'c> {
         let mut trying = Trying::new(self.record.start);
         let mut body = RequestBody::new(Trying::keep(forward));
         let mut upstream = loop {
+            let mut asked = None;
             trying.attempts += 1;
             match self.attempt(permit, snapshot, forward, &mut body, &mut trying).await {
                 Ok(upstream) => {
@@ -111,6 +116,7 @@ impl<'c> Exchange<'c> {
                     if !(wanted && trying.again(forward, &state, &body, false, &mut self.record.flags)) {
                         break upstream;
                     }
+                    asked = self.asked_pause(forward);
                 }
                 Err(Stop::Client) => return self.client_gone(),
                 Err(Stop::Malformed) => {
@@ -137,7 +143,8 @@ impl<'c> Exchange<'c> {
                     }
                 }
             }
-            let pause = retry::back_off(forward, trying.retries, self.worker.random());
+            let pause =
+                asked.unwrap_or_else(|| retry::back_off(forward, trying.retries, self.worker.random()));
             if Box::pin(self.pause(pause)).await.is_err() {
                 return self.client_gone();
             }
@@ -207,6 +214,7 @@ impl<'c> Exchange<'c> {
         let (client, head) = (&mut *self.client, &mut self.heads.response);
         // What follows the head of an upgrade belongs to the tunnel.
         let tunnel = forward.upgrade != UpgradeOutcome::None;
+        let proxied = forward.http.proxy_100_continue;
         poll_fn(|cx| {
             if tunnel {
                 if let Poll::Ready(Ok(())) = upstream.stream.poll_flush(cx) {
@@ -224,11 +232,19 @@ impl<'c> Exchange<'c> {
                     limit.moved(forward);
                 }
             }
-            match upstream.poll_head(cx, head) {
-                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-                Poll::Ready(Err(broken)) => return Poll::Ready(Err(Failure::Reset(broken).into())),
-                Poll::Pending => {}
+            loop {
+                match upstream.poll_head(cx, head) {
+                    Poll::Ready(Ok(Heard::Final)) => return Poll::Ready(Ok(())),
+                    // The client has had its own `100 Continue`, unless the endpoint is to give it.
+                    Poll::Ready(Ok(Heard::Interim)) if head.status != 100 || proxied => {
+                        client.send_interim(head);
+                    }
+                    Poll::Ready(Ok(Heard::Interim)) => {}
+                    Poll::Ready(Err(broken)) => return Poll::Ready(Err(Failure::Reset(broken).into())),
+                    Poll::Pending => break,
+                }
             }
+            client.poll_interim(cx);
             if (tunnel || body.ended()) && client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Stop::Client));
             }
@@ -299,7 +315,8 @@ impl<'c> Exchange<'c> {
         tunnel: bool,
     ) -> Result<(), Flags> {
         let client = &mut *self.client;
-        let idle = forward.idle_timeout;
+        let one = forward.retry.and_then(|policy| policy.per_try_idle_timeout);
+        let idle = forward.idle_timeout.into_iter().chain(one).min();
         let mut quiet_until = idle.map(|idle| Instant::now() + idle);
         let hard = forward.max_stream_duration.map(|most| self.record.start + most);
         poll_fn(|cx| {

@@ -11,7 +11,7 @@ use super::stream::{Got, Stream};
 use crate::decide::{Downstream, Forward};
 use crate::policy::Permit;
 use crate::snapshot::Name;
-use crate::upstream::attempt::{Sending, Upstream};
+use crate::upstream::attempt::{Heard, Sending, Upstream};
 use crate::upstream::{Busy, select};
 use crate::worker::Worker;
 
@@ -84,7 +84,12 @@ async fn run(
         if let Poll::Ready(Err(_)) = upstream.stream.poll_flush(cx) {
             return Poll::Ready(false);
         }
-        upstream.poll_head(cx, &mut response).map(|outcome| outcome.is_ok())
+        loop {
+            match upstream.poll_head(cx, &mut response) {
+                Poll::Ready(Ok(Heard::Interim)) => {}
+                other => return other.map(|outcome| outcome.is_ok()),
+            }
+        }
     })
     .await;
     if answered && poll_fn(|cx| poll_drain(cx, &mut upstream.stream)).await {

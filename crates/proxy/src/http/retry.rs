@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::head::{Method, ResponseHead};
 use super::stream::Broken;
 use crate::decide::Forward;
-use crate::snapshot::RetryOn;
+use crate::snapshot::{RetryOn, RetryPolicy};
 use crate::telemetry::Flags;
 use crate::upstream::connect::ConnectError;
 
@@ -20,6 +20,8 @@ pub(crate) enum Failure {
     Reset(Broken),
     /// `per_try_timeout`.
     PerTryTimeout,
+    /// `per_try_idle_timeout`.
+    PerTryIdle,
     /// The whole request's time is over.
     Timeout,
     /// Nothing moved for too long.
@@ -37,7 +39,7 @@ impl Failure {
             Self::Reset(Broken::Reset(_) | Broken::H2(_)) => Flags::UPSTREAM_RESET,
             Self::Reset(Broken::Io(_) | Broken::Truncated) => Flags::UPSTREAM_TERMINATED,
             Self::PerTryTimeout | Self::Timeout => Flags::UPSTREAM_TIMEOUT,
-            Self::Idle => Flags::STREAM_IDLE_TIMEOUT,
+            Self::Idle | Self::PerTryIdle => Flags::STREAM_IDLE_TIMEOUT,
         }
     }
 
@@ -47,7 +49,7 @@ impl Failure {
         match self {
             Self::Idle if !complete => 408,
             Self::Idle => 504,
-            Self::PerTryTimeout | Self::Timeout => 504,
+            Self::PerTryTimeout | Self::PerTryIdle | Self::Timeout => 504,
             Self::Reset(Broken::Malformed(_)) => 502,
             _ => 503,
         }
@@ -57,7 +59,9 @@ impl Failure {
     pub(crate) fn body(&self, retried: bool) -> String {
         let reason = match self {
             Self::NoHost => return "no healthy upstream".to_owned(),
-            Self::PerTryTimeout | Self::Timeout => return "upstream request timeout".to_owned(),
+            Self::PerTryTimeout | Self::PerTryIdle | Self::Timeout => {
+                return "upstream request timeout".to_owned();
+            }
             Self::Idle => return "stream timeout".to_owned(),
             Self::Connect(ConnectError::Overflow) => "overflow",
             Self::Connect(ConnectError::Timeout) => "connection timeout",
@@ -89,9 +93,12 @@ impl Failure {
     fn conditions(&self, method: Method) -> RetryOn {
         let reset = RetryOn::RESET.or(RetryOn::SERVER_ERROR).or(RetryOn::GATEWAY_ERROR);
         match self {
-            Self::NoHost | Self::Timeout | Self::Idle => RetryOn::default(),
+            // What a breaker refused is not tried again at once: that is what it is for.
+            Self::NoHost | Self::Timeout | Self::Idle | Self::Connect(ConnectError::Overflow) => {
+                RetryOn::default()
+            }
             Self::Connect(_) => reset.or(RetryOn::CONNECT_FAILURE).or(RetryOn::RESET_BEFORE_REQUEST),
-            Self::PerTryTimeout => reset,
+            Self::PerTryTimeout | Self::PerTryIdle => reset,
             Self::Reset(Broken::Reset(h2::Reason::REFUSED_STREAM)) => {
                 reset.or(RetryOn::REFUSED_STREAM).or(RetryOn::RESET_BEFORE_REQUEST)
             }
@@ -145,6 +152,24 @@ pub(crate) fn response_retried(forward: &Forward<'_>, head: &ResponseHead) -> bo
         }
 }
 
+/// The pause that a rate-limited response asks for by one of the policy's headers, and up to half as long again.
+/// `now`: since the Unix epoch.
+pub(crate) fn asked_pause(
+    policy: &RetryPolicy,
+    head: &ResponseHead,
+    now: Duration,
+    random: u64,
+) -> Option<Duration> {
+    let limited = policy.rate_limited.as_ref()?;
+    let asked = limited.reset_headers.iter().find_map(|(name, timestamp)| {
+        let seconds = Duration::from_secs(super::h1::parse::decimal(head.headers.get(name)?)?);
+        let pause = if *timestamp { seconds.checked_sub(now)? } else { seconds };
+        (!pause.is_zero() && pause <= limited.max_interval).then_some(pause)
+    })?;
+    let more = u64::try_from(asked.as_nanos() / 2).unwrap_or(u64::MAX).max(1);
+    Some(asked + Duration::from_nanos(random % more))
+}
+
 /// The pause before retry number `retry` (from 1): random up to an exponentially growing bound, as Envoy's jitter.
 pub(crate) fn back_off(forward: &Forward<'_>, retry: u32, random: u64) -> Duration {
     let (base, most) = forward
@@ -155,4 +180,37 @@ pub(crate) fn back_off(forward: &Forward<'_>, retry: u32, random: u64) -> Durati
     let bound = base.saturating_mul(1_u32 << retry.min(16)).saturating_sub(base).min(most);
     let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX).max(1);
     Duration::from_nanos(random % nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::RateLimitedBackOff;
+
+    #[test]
+    fn a_rate_limited_response_says_how_long_to_wait() {
+        let policy = RetryPolicy {
+            rate_limited: Some(RateLimitedBackOff {
+                reset_headers: vec![("retry-after".into(), false), ("x-reset".into(), true)],
+                max_interval: Duration::from_secs(300),
+            }),
+            ..RetryPolicy::default()
+        };
+        let now = Duration::from_millis(1_000_500);
+        let pause = |fields: &[(&str, &str)], random| {
+            let mut head = ResponseHead::default();
+            fields.iter().for_each(|(name, value)| head.headers.append(name, value.as_bytes()));
+            asked_pause(&policy, &head, now, random).map(|pause| pause.as_millis())
+        };
+        assert_eq!(pause(&[], 0), None);
+        assert_eq!(pause(&[("retry-after", "4")], 0), Some(4000));
+        let most = pause(&[("retry-after", "4")], u64::MAX).unwrap();
+        assert!((4000..6000).contains(&most), "{most}");
+        assert_eq!(pause(&[("x-reset", "1003")], 0), Some(2500));
+        // Past, too long, or no number: the next header, else the usual back-off.
+        assert_eq!(pause(&[("x-reset", "900")], 0), None);
+        assert_eq!(pause(&[("retry-after", "301"), ("x-reset", "1001")], 0), Some(500));
+        assert_eq!(pause(&[("retry-after", "soon")], 0), None);
+        assert_eq!(asked_pause(&RetryPolicy::default(), &ResponseHead::default(), now, 0), None);
+    }
 }

@@ -54,6 +54,7 @@ pub(crate) async fn h1(worker: Rc<Worker>, downstream: &Downstream, wire: Wire, 
         version: Version::Http11,
         keep_alive: true,
         expects_continue: false,
+        interim: false,
     };
     let mut served = 0_u32;
     loop {
@@ -327,6 +328,7 @@ async fn h2_request(
         version: Version::Http2,
         keep_alive: true,
         expects_continue: false,
+        interim: false,
     };
     // Boxed: a task is moved several times before it first runs.
     Box::pin(Exchange::new(worker, downstream, &mut client, &mut heads, length).run()).await;

@@ -149,6 +149,7 @@ pub(crate) struct Limit {
     whole: Option<Instant>,
     one: Option<Instant>,
     quiet: Option<Instant>,
+    one_quiet: Option<Instant>,
     stream: Option<Instant>,
 }
 
@@ -159,6 +160,7 @@ impl Limit {
             whole: None,
             one: None,
             quiet: forward.idle_timeout.map(|idle| now + idle),
+            one_quiet: one_quiet(forward, now),
             stream: forward.max_stream_duration.map(|most| trying.begun + most),
         };
         if body.ended() || trying.complete.is_some() {
@@ -189,12 +191,15 @@ impl Limit {
 
     /// Something moved.
     pub(crate) fn moved(&mut self, forward: &Forward<'_>) {
-        self.quiet = forward.idle_timeout.map(|idle| Instant::now() + idle);
+        let now = Instant::now();
+        self.quiet = forward.idle_timeout.map(|idle| now + idle);
+        self.one_quiet = one_quiet(forward, now);
     }
 
     /// Ready when one of them has passed.
     pub(crate) fn poll(&mut self, client: &mut Client, cx: &mut Context<'_>) -> Poll<Failure> {
         let next = earliest(earliest(self.whole, self.one), earliest(self.quiet, self.stream));
+        let next = earliest(next, self.one_quiet);
         if client.alarm.poll(cx, next).is_pending() {
             return Poll::Pending;
         }
@@ -203,8 +208,15 @@ impl Limit {
             Failure::Timeout
         } else if passed(self.one) {
             Failure::PerTryTimeout
+        } else if passed(self.one_quiet) {
+            Failure::PerTryIdle
         } else {
             Failure::Idle
         })
     }
+}
+
+/// When an attempt on which nothing moves any more is given up (`per_try_idle_timeout`).
+fn one_quiet(forward: &Forward<'_>, now: Instant) -> Option<Instant> {
+    forward.retry.and_then(|policy| policy.per_try_idle_timeout).map(|idle| now + idle)
 }

@@ -52,6 +52,7 @@ impl Collected {
                     ("upstream_rq_retry_overflow", stats.upstream_rq_retry_overflow.get()),
                     ("upstream_rq_timeout", stats.upstream_rq_timeout.get()),
                     ("upstream_rq_per_try_timeout", stats.upstream_rq_per_try_timeout.get()),
+                    ("upstream_rq_per_try_idle_timeout", stats.upstream_rq_per_try_idle_timeout.get()),
                     ("upstream_rq_replayed", stats.upstream_rq_replayed.get()),
                     ("upstream_cx_total", stats.upstream_cx_total.get()),
                     ("upstream_cx_connect_fail", stats.upstream_cx_connect_fail.get()),

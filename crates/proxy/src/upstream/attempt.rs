@@ -37,6 +37,14 @@ pub(crate) struct Upstream {
     raw: bool,
 }
 
+/// A head that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// 1xx but for 101; more is to come.
+    Interim,
+    Final,
+}
+
 /// How a request is put on an upstream connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sending<'c> {
@@ -188,16 +196,16 @@ impl Upstream {
         })
     }
 
-    /// Ready with the head of the final response; interim ones are passed over.
+    /// Ready with the next head.
     pub(crate) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
         head: &mut ResponseHead,
-    ) -> Poll<Result<(), Broken>> {
+    ) -> Poll<Result<Heard, Broken>> {
         if self.raw {
             head.clear();
             head.status = 200;
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(Heard::Final));
         }
         match &mut self.stream {
             Stream::Wire(stream) => loop {
@@ -206,11 +214,11 @@ impl Upstream {
                 {
                     stream.wire.consume(message.len);
                     if (100..200).contains(&head.status) && head.status != 101 {
-                        continue;
+                        return Poll::Ready(Ok(Heard::Interim));
                     }
                     self.message = message;
                     stream.expect(message.framing);
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(Ok(Heard::Final));
                 }
                 let had = stream.wire.data().len();
                 let len = ready!(stream.wire.poll_fill(cx))?;
@@ -228,16 +236,17 @@ impl Upstream {
                 let Some(response) = &mut stream.response else {
                     return Poll::Ready(Err(Broken::Truncated));
                 };
+                if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+                    take_head(head, interim.status(), interim.headers());
+                    return Poll::Ready(Ok(Heard::Interim));
+                }
                 let message = ready!(Pin::new(response).poll(cx)).map_err(broken)?;
                 self.answered = true;
                 stream.response = None;
                 let (parts, body) = message.into_parts();
-                head.clear();
-                head.status = parts.status.as_u16();
-                head.version = Version::Http2;
-                head.headers = fields(&parts.headers);
+                take_head(head, parts.status, &parts.headers);
                 stream.set_recv(body);
-                Poll::Ready(Ok(()))
+                Poll::Ready(Ok(Heard::Final))
             }
         }
     }
@@ -272,4 +281,11 @@ impl Upstream {
             (Stream::Wire(_), None) => {}
         }
     }
+}
+
+fn take_head(head: &mut ResponseHead, status: http::StatusCode, headers: &http::HeaderMap) {
+    head.clear();
+    head.status = status.as_u16();
+    head.version = Version::Http2;
+    head.headers = fields(headers);
 }

@@ -13,17 +13,18 @@ use tokio::sync::Notify;
 use super::connect::ConnectError;
 use crate::snapshot::{Breakers, Name};
 
-/// The counts of every cluster, shared by the workers.
+/// The counts of every cluster and listener, shared by the workers.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger(Mutex<HashMap<Name, Weak<Totals>>>);
 
-/// One cluster's counts over all workers.
+/// The counts of one cluster or listener over all workers.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     connections: AtomicU32,
     requests: AtomicU32,
     pending: AtomicU32,
     retries: AtomicU32,
+    faults: AtomicU32,
 }
 
 impl Ledger {
@@ -49,6 +50,7 @@ enum Of {
     Requests,
     Pending,
     Retries,
+    Faults,
 }
 
 impl Totals {
@@ -57,6 +59,7 @@ impl Totals {
             Of::Requests => &self.requests,
             Of::Pending => &self.pending,
             Of::Retries => &self.retries,
+            Of::Faults => &self.faults,
         }
     }
 
@@ -73,6 +76,11 @@ impl Totals {
     /// One more retry under way (`max_retries`).
     pub(crate) fn retry(self: &Arc<Self>, breakers: &Breakers) -> Result<Ticket, ConnectError> {
         self.take(Of::Retries, breakers.max_retries)
+    }
+
+    /// One more fault at work (`max_active_faults`); the counts are those of a listener.
+    pub(crate) fn fault(self: &Arc<Self>, limit: Option<u32>) -> Result<Ticket, ConnectError> {
+        self.take(Of::Faults, limit)
     }
 
     fn take(self: &Arc<Self>, of: Of, limit: Option<u32>) -> Result<Ticket, ConnectError> {

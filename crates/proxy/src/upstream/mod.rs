@@ -58,6 +58,7 @@ pub(crate) struct ClusterStats {
     pub(crate) upstream_rq_retry_overflow: Cell<u64>,
     pub(crate) upstream_rq_timeout: Cell<u64>,
     pub(crate) upstream_rq_per_try_timeout: Cell<u64>,
+    pub(crate) upstream_rq_per_try_idle_timeout: Cell<u64>,
     pub(crate) upstream_rq_replayed: Cell<u64>,
     pub(crate) upstream_cx_total: Cell<u64>,
     pub(crate) upstream_cx_connect_fail: Cell<u64>,
@@ -148,6 +149,10 @@ impl Upstreams {
         Self { ledger, clusters: RefCell::default() }
     }
 
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// The state of `cluster`, made on first use.
     pub(crate) fn cluster(&self, cluster: &Cluster) -> Rc<ClusterState> {
         if let Some(state) = self.clusters.borrow().get(&cluster.name) {
@@ -190,6 +195,7 @@ impl ClusterState {
         match failure {
             Failure::Connect(ConnectError::Overflow) => count(&self.stats.upstream_rq_pending_overflow),
             Failure::Connect(_) => count(&self.stats.upstream_cx_connect_fail),
+            Failure::PerTryIdle => count(&self.stats.upstream_rq_per_try_idle_timeout),
             Failure::PerTryTimeout => count(&self.stats.upstream_rq_per_try_timeout),
             Failure::Timeout => count(&self.stats.upstream_rq_timeout),
             Failure::NoHost | Failure::Reset(_) | Failure::Idle => {}

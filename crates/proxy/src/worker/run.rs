@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use heddle_runtime::Drain;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -75,7 +76,10 @@ pub(crate) async fn run(worker: Rc<Worker>, mut messages: mpsc::UnboundedReceive
                 }
             }
             Some(Message::Wish(wish, listener)) => {
-                worker.connections.ask(wish, listener.as_ref());
+                match wish {
+                    Wish::Drain => worker.connections.drain(listener.as_ref(), Drain::DEFAULT),
+                    Wish::Serve | Wish::Cut => drop(worker.connections.ask(wish, listener.as_ref())),
+                }
                 if wish == Wish::Drain && listener.is_none() {
                     worker
                         .upstreams

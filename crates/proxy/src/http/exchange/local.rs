@@ -9,13 +9,24 @@ use tokio::time::Instant;
 use super::{Ended, Exchange};
 use crate::decide::{self, FaultOutcome, Forward, LocalReply, Respond};
 use crate::http::answer;
-use crate::http::retry::Failure;
+use crate::http::retry::{self, Failure};
 use crate::http::trying::Trying;
 use crate::telemetry::Flags;
+use crate::upstream::connect::ConnectError;
 
 impl Exchange<'_> {
+    /// How long the response at hand asks to be left alone before the next try.
+    pub(super) fn asked_pause(&self, forward: &Forward<'_>) -> Option<Duration> {
+        let policy = forward.retry.filter(|policy| policy.rate_limited.is_some())?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        retry::asked_pause(policy, &self.heads.response, now, self.worker.random())
+    }
+
     /// Delays and aborts. `Some` when the request ends here.
     pub(super) async fn inject(&mut self, fault: &FaultOutcome<'_>) -> Option<Ended> {
+        let totals = self.worker.upstreams.ledger().totals(&self.downstream.listener.name);
+        // Held until the request ends, as Envoy does. With too many at work the request goes on unharmed.
+        self.fault = totals.fault(fault.max_active).ok()?;
         if let Some(delay) = fault.delay {
             self.record.flags.add(Flags::DELAY_INJECTED);
             if self.pause(delay).await.is_err() {
@@ -63,6 +74,11 @@ impl Exchange<'_> {
         let (request, response) = (&self.heads.request, &mut self.heads.response);
         response.clear();
         let body = decide::local_reply(LocalReply::new(status, text.as_bytes()), request, response);
+        if matches!(failure, Failure::Connect(ConnectError::Overflow))
+            && !forward.http.router.suppress_envoy_headers
+        {
+            response.headers.set("x-envoy-overloaded", b"true");
+        }
         forward.edit_local(self.downstream, request, response);
         self.send_answer(body).await
     }
