@@ -214,8 +214,9 @@ impl Feed {
             }
         };
         let _ = tokio::time::timeout(TAKE_UP, all).await;
-        if !snapshot.listeners.is_empty() {
+        if !snapshot.listeners.is_empty() && !self.configured.is_open() {
             self.configured.open();
+            heddle_runtime::give_back_startup_pages();
         }
     }
 }

@@ -7,10 +7,12 @@ mod drain;
 mod limits;
 mod listen;
 mod ready;
+mod sys;
 mod worker;
 
 pub use drain::{Drain, DrainSignal, Phase};
 pub use limits::raise_open_files;
 pub use listen::cannot_listen;
 pub use ready::{Gate, Readiness};
+pub use sys::give_back_startup_pages;
 pub use worker::{Workers, available_cpus};
