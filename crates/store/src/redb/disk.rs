@@ -11,7 +11,9 @@ use std::{
 };
 
 use heddle_resource::{Key, Object, kind::Kind};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
+};
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -83,9 +85,19 @@ impl Disk {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(&path).map_err(|error| io_fault(&path, &error))?;
+        Self::with(path, mark, existed, |builder| builder.create_file(file))
+    }
+
+    /// Opens a database wherever it is kept, and checks all of it.
+    pub(super) fn with(
+        path: PathBuf,
+        mark: Mark,
+        existed: bool,
+        create: impl FnOnce(&Builder) -> Result<Database, DatabaseError>,
+    ) -> Result<Self, StoreError> {
         // redb checks what it reads, but a header made of noise has been seen to trip its assertions.
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let mut database = Database::builder().set_cache_size(CACHE_BYTES).create_file(file)?;
+            let mut database = create(Database::builder().set_cache_size(CACHE_BYTES))?;
             if existed {
                 database.check_integrity()?;
             }

@@ -7,6 +7,8 @@
 mod disk;
 mod fault;
 mod mark;
+#[cfg(test)]
+mod power_test;
 mod writer;
 
 use std::{
