@@ -244,12 +244,11 @@ impl Scope {
         })
     }
 
-    /// Where a sidecar takes outbound connections: 127.0.0.1:15001 unless told.
-    pub(crate) fn outbound_address(&self) -> SocketAddr {
-        self.outbound.first().map_or_else(
-            || SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15001),
-            |outbound| outbound.address,
-        )
+    /// Where a sidecar takes outbound connections, 127.0.0.1:15001 unless told; and at which other addresses.
+    pub(crate) fn outbound_addresses(&self) -> (SocketAddr, impl Iterator<Item = SocketAddr>) {
+        let mut told = self.outbound.iter().map(|outbound| outbound.address);
+        let first = told.next().unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15001));
+        (first, told)
     }
 }
 

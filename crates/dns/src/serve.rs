@@ -1,4 +1,4 @@
-//! The sockets: UDP and TCP on one port, bounded in everything an asker can make us hold.
+//! The sockets: UDP and TCP on one port of each address, bounded in everything an asker can make us hold.
 
 use std::{
     io,
@@ -24,7 +24,7 @@ use crate::{
     server_failure,
 };
 
-/// TCP connections at most; more wait in the listener's backlog.
+/// TCP connections at most, of each address; more wait in the listener's backlog.
 const CONNECTIONS: usize = 128;
 /// A TCP asker that sends nothing, or does not read, for so long is let go (RFC 7766 asks for seconds).
 const IDLE: Duration = Duration::from_secs(10);
@@ -36,8 +36,8 @@ pub type AskerNamespace = dyn Fn(IpAddr) -> Option<Arc<str>> + Send + Sync;
 
 /// The sockets of a server, bound but not yet served.
 pub struct Server {
-    pub udp: UdpSocket,
-    pub tcp: TcpListener,
+    pub udp: Vec<UdpSocket>,
+    pub tcp: Vec<TcpListener>,
 }
 
 impl Server {
@@ -48,15 +48,28 @@ impl Server {
             attempts -= 1;
             let tcp = TcpListener::bind(address).await?;
             match UdpSocket::bind(tcp.local_addr()?).await {
-                Ok(udp) => return Ok(Self { udp, tcp }),
+                Ok(udp) => return Ok(Self { udp: vec![udp], tcp: vec![tcp] }),
                 Err(error) if attempts == 0 => return Err(error),
                 Err(_) => {}
             }
         }
     }
 
+    /// Takes sockets that were bound elsewhere, in another network namespace for instance; the TCP ones listen.
+    pub fn of(sockets: Vec<(std::net::UdpSocket, std::net::TcpListener)>) -> io::Result<Self> {
+        let (mut all_udp, mut all_tcp) = (Vec::new(), Vec::new());
+        for (udp, tcp) in sockets {
+            udp.set_nonblocking(true)?;
+            tcp.set_nonblocking(true)?;
+            all_udp.push(UdpSocket::from_std(udp)?);
+            all_tcp.push(TcpListener::from_std(tcp)?);
+        }
+        Ok(Self { udp: all_udp, tcp: all_tcp })
+    }
+
+    /// The first address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.udp.local_addr()
+        self.udp.first().ok_or(io::ErrorKind::NotConnected)?.local_addr()
     }
 }
 
@@ -112,11 +125,15 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let shared = Arc::new(Shared { names, config, turn: AtomicU64::new(0) });
-    tokio::select! {
-        () = serve_udp(Arc::new(server.udp), shared.clone()) => {}
-        () = serve_tcp(server.tcp, shared) => {}
-        () = shutdown => {}
+    // What was spawned ends with the set.
+    let mut serving = tokio::task::JoinSet::new();
+    for socket in server.udp {
+        serving.spawn(serve_udp(Arc::new(socket), shared.clone()));
     }
+    for listener in server.tcp {
+        serving.spawn(serve_tcp(listener, shared.clone()));
+    }
+    shutdown.await;
 }
 
 async fn serve_udp(socket: Arc<UdpSocket>, shared: Arc<Shared>) {

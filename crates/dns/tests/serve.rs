@@ -61,10 +61,13 @@ struct Mesh {
 }
 
 async fn start(upstream: Option<SocketAddr>) -> Mesh {
+    serve(Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap(), upstream)
+}
+
+fn serve(server: Server, upstream: Option<SocketAddr>) -> Mesh {
     let directory = tempfile::tempdir().unwrap();
     let path: PathBuf = directory.path().join("resolv.conf");
     std::fs::write(&path, "options timeout:1 attempts:1\n").unwrap();
-    let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
     let address = server.local_addr().unwrap();
     let counters = Arc::new(Counters::default());
     let mut forwarder = Forwarder::new(path, vec![address]);
@@ -120,7 +123,7 @@ async fn resolver() -> SocketAddr {
     tokio::spawn(async move {
         let mut buffer = vec![0; 4096];
         loop {
-            let (length, peer) = server.udp.recv_from(&mut buffer).await.unwrap();
+            let (length, peer) = server.udp[0].recv_from(&mut buffer).await.unwrap();
             let mut message = answer(&buffer[..length]);
             let name = message.queries[0].name().to_ascii();
             if name.starts_with("big") {
@@ -130,14 +133,14 @@ async fn resolver() -> SocketAddr {
                 let mut forged = message.clone();
                 forged.metadata.id ^= 1;
                 forged.answers.clear();
-                server.udp.send_to(&forged.to_vec().unwrap(), peer).await.unwrap();
+                server.udp[0].send_to(&forged.to_vec().unwrap(), peer).await.unwrap();
             }
-            server.udp.send_to(&message.to_vec().unwrap(), peer).await.unwrap();
+            server.udp[0].send_to(&message.to_vec().unwrap(), peer).await.unwrap();
         }
     });
     tokio::spawn(async move {
         loop {
-            let (mut stream, _) = server.tcp.accept().await.unwrap();
+            let (mut stream, _) = server.tcp[0].accept().await.unwrap();
             let mut packet = vec![0; stream.read_u16().await.unwrap().into()];
             stream.read_exact(&mut packet).await.unwrap();
             let bytes = answer(&packet).to_vec().unwrap();
@@ -146,6 +149,25 @@ async fn resolver() -> SocketAddr {
         }
     });
     address
+}
+
+#[tokio::test]
+async fn every_socket_given_is_served() {
+    let bind = |ip: [u8; 4]| {
+        let udp = std::net::UdpSocket::bind((Ipv4Addr::from(ip), 0)).unwrap();
+        (udp, std::net::TcpListener::bind((Ipv4Addr::from(ip), 0)).unwrap())
+    };
+    let sockets = vec![bind([127, 0, 0, 1]), bind([127, 0, 0, 2])];
+    let addresses: Vec<_> =
+        sockets.iter().map(|(udp, tcp)| (udp.local_addr().unwrap(), tcp.local_addr().unwrap())).collect();
+    let _mesh = serve(Server::of(sockets).unwrap(), None);
+    for (udp, tcp) in addresses {
+        let answer = ask_udp(udp, &question("reviews.", RecordType::A)).await;
+        assert_eq!(answer.answers[0].data.to_string(), "240.240.0.1", "{udp}");
+        let mut stream = TcpStream::connect(tcp).await.unwrap();
+        let answer = ask_tcp(&mut stream, &question("reviews.", RecordType::A)).await;
+        assert_eq!(answer.answers[0].data.to_string(), "240.240.0.1", "{tcp}");
+    }
 }
 
 #[tokio::test]

@@ -5,10 +5,12 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::google::protobuf::{ListValue, Struct, Value, value::Kind};
+use socket2::Socket;
 
 /// What kind of data plane this is (DESIGN 7.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,9 +47,33 @@ pub enum Interception {
     Tproxy,
 }
 
-/// Makes the listening sockets of captured connections, which may have to live in another network namespace: address and
-/// number of sockets. Sockets are bound with `SO_REUSEPORT` and not yet listening.
-pub type CaptureSockets = Arc<dyn Fn(SocketAddr, usize) -> io::Result<Vec<socket2::Socket>> + Send + Sync>;
+/// A socket that is on its way; see [`WorkloadNetwork::stream`].
+pub type SocketFuture = Pin<Box<dyn Future<Output = io::Result<Socket>> + Send>>;
+
+/// UDP and TCP socket of one address at which names are asked for.
+pub type NameSockets = (std::net::UdpSocket, std::net::TcpListener);
+
+/// Makes the sockets that face the workload, where that is in a network namespace of its own. All are non-blocking.
+pub trait WorkloadNetwork: fmt::Debug + Send + Sync {
+    /// Sockets for connections from the workload: so many, bound to one address with `SO_REUSEPORT`, not yet listening.
+    ///
+    /// # Errors
+    /// The system's.
+    fn outbound(&self, address: SocketAddr, count: usize) -> io::Result<Vec<Socket>>;
+
+    /// Bound sockets for the workload's questions for names, at an address and at those that stand for it in other
+    /// address families; the TCP sockets listen.
+    ///
+    /// # Errors
+    /// The system's.
+    fn names(&self, address: SocketAddr) -> io::Result<Vec<NameSockets>>;
+
+    /// A TCP socket, not yet connected, that reaches the workload at an address. Called on workers: it must not block.
+    ///
+    /// # Errors
+    /// The future yields the system's.
+    fn stream(&self, to: SocketAddr) -> SocketFuture;
+}
 
 /// The settings of one data plane. [`ProxyConfig::default`] holds the documented defaults (DESIGN 7.1).
 #[derive(Clone)]
@@ -95,8 +121,8 @@ pub struct ProxyConfig {
     pub insecure: bool,
     /// Version of the binary, shown by `/server_info`.
     pub version: String,
-    /// Makes the outbound sockets, if they are not to be made here.
-    pub capture: Option<CaptureSockets>,
+    /// Makes the sockets that face the workload, if they are not to be made here.
+    pub workload: Option<Arc<dyn WorkloadNetwork>>,
 }
 
 impl Default for ProxyConfig {
@@ -123,7 +149,7 @@ impl Default for ProxyConfig {
             data_dir: None,
             insecure: false,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            capture: None,
+            workload: None,
         }
     }
 }

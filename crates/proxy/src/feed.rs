@@ -48,6 +48,8 @@ pub(crate) struct Feed {
     pub(crate) asks: mpsc::Receiver<Ask>,
     pub(crate) disk: Option<Disk>,
     pub(crate) configured: Gate,
+    /// Open once there are names.
+    pub(crate) named: Option<Gate>,
     pub(crate) names: Option<mpsc::UnboundedSender<bytes::Bytes>>,
     pub(crate) resolver: Resolver,
     pub(crate) owed: Vec<Owed>,
@@ -92,6 +94,9 @@ impl Feed {
             for resource in &update.added {
                 if let Some(names) = &self.names {
                     let _ = names.send(resource.body.clone());
+                }
+                if let Some(named) = &self.named {
+                    named.open();
                 }
             }
         }

@@ -19,5 +19,5 @@ pub(crate) mod telemetry;
 pub(crate) mod upstream;
 pub(crate) mod worker;
 
-pub use config::{Bound, CaptureSockets, Interception, ProxyConfig, Role};
+pub use config::{Bound, Interception, NameSockets, ProxyConfig, Role, SocketFuture, WorkloadNetwork};
 pub use run::{Proxy, ProxyError, run};

@@ -11,7 +11,7 @@ use heddle_xds::{Client, ClientConfig, Encoded};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::config::{Bound, ProxyConfig};
+use crate::config::{Bound, ProxyConfig, WorkloadNetwork};
 use crate::conn::registry::Wish;
 use crate::disk::Disk;
 use crate::feed::{Ask, Dump, Feed};
@@ -97,17 +97,21 @@ impl Proxy {
             };
             // What the kernel redirects may arrive anywhere; what is dialled must come from this machine.
             let dialled =
-                config.interception == crate::config::Interception::None && config.capture.is_none();
+                config.interception == crate::config::Interception::None && config.workload.is_none();
             if dialled && !address.ip().is_loopback() && !config.insecure {
                 return Err(ProxyError::Insecure { what: "--outbound", address });
             }
-            let made = match &config.capture {
-                Some(make) => make(address, count),
+            let made = match &config.workload {
+                Some(network) => network.outbound(address, count),
                 None => sockets::ensure_free(address).and_then(|()| sockets::bind(address, count, options)),
             };
             let made = made.map_err(|error| ProxyError::Bind { what: "--outbound", address, error })?;
             bound.outbound.extend(sockets::address_of(&made).map(|address| (of.clone(), address)));
             sockets.reserve(made);
+        }
+        if let Some(network) = &config.workload {
+            let addresses = bound.outbound.iter().map(|(_, address)| *address);
+            sockets.in_network(network.clone(), addresses.collect());
         }
         for (port, address) in &config.inbound {
             let (address, what) = (*address, "--inbound");
@@ -134,18 +138,21 @@ impl Proxy {
         };
         let (mut names, mut tasks) = (None, Vec::new());
         if let Some(address) = config.dns {
-            let server = heddle_dns::Server::bind(address).await.map_err(|error| ProxyError::Bind {
-                what: "--dns",
-                address,
-                error,
-            })?;
+            let server = match &config.workload {
+                Some(network) => network.names(address).and_then(heddle_dns::Server::of),
+                None => heddle_dns::Server::bind(address).await,
+            };
+            let server = server.map_err(|error| ProxyError::Bind { what: "--dns", address, error })?;
             bound.dns = server.local_addr().ok();
             names = Some(serve_names(server, &config, &mut tasks));
         }
         let published = Arc::new(Published::default());
-        let workers = start_workers(count, &published).map_err(ProxyError::Workers)?;
+        let workers =
+            start_workers(count, &published, config.workload.as_ref()).map_err(ProxyError::Workers)?;
         let readiness = Readiness::default();
         let configured = readiness.gate("configuration from the control plane or from disk");
+        // A workload in a network of its own can ask nobody else.
+        let named = config.workload.is_some().then(|| readiness.gate("names from the control plane"));
         let healthy = readiness.gate("/healthcheck/ok");
         healthy.open();
         let sockets = Arc::new(Mutex::new(sockets));
@@ -167,6 +174,7 @@ impl Proxy {
             asks: asked,
             disk,
             configured,
+            named,
             names,
             resolver: Resolver::default(),
             owed: Vec::new(),
@@ -302,13 +310,17 @@ pub async fn run(
     Ok(())
 }
 
-fn start_workers(count: usize, published: &Arc<Published>) -> io::Result<Arc<Workers<Message>>> {
-    let published = published.clone();
+fn start_workers(
+    count: usize,
+    published: &Arc<Published>,
+    network: Option<&Arc<dyn WorkloadNetwork>>,
+) -> io::Result<Arc<Workers<Message>>> {
+    let (published, network) = (published.clone(), network.cloned());
     let seed = seed();
     let workers = Workers::start("heddle-worker", count, move |index, messages| {
-        let published = published.clone();
+        let (published, network) = (published.clone(), network.clone());
         async move {
-            let worker = Rc::new(Worker::new(published, seed.wrapping_mul(index as u64 * 2 + 1)));
+            let worker = Rc::new(Worker::new(published, network, seed.wrapping_mul(index as u64 * 2 + 1)));
             crate::worker::run::run(worker, messages).await;
         }
     })?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use heddle_runtime::Workers;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::config::WorkloadNetwork;
 use crate::conn::registry::Wish;
 use crate::snapshot::{Listener, Name, Snapshot};
 use crate::worker::run::Message;
@@ -112,9 +113,16 @@ pub(crate) struct Sockets {
     pub(crate) failed: BTreeMap<SocketAddr, Failed>,
     /// Ports that this process has opened: another socket on one of them may be its own.
     own_ports: HashSet<u16>,
+    /// Where captured connections come from, if that is another network, and at which addresses there.
+    captured: Option<(Arc<dyn WorkloadNetwork>, Vec<SocketAddr>)>,
 }
 
 impl Sockets {
+    /// `outbound`: the addresses whose sockets `network` makes.
+    pub(crate) fn in_network(&mut self, network: Arc<dyn WorkloadNetwork>, outbound: Vec<SocketAddr>) {
+        self.captured = Some((network, outbound));
+    }
+
     /// Keeps sockets for a listener that will come.
     pub(crate) fn reserve(&mut self, sockets: Vec<Socket>) {
         if let Some(address) = address_of(&sockets) {
@@ -202,13 +210,18 @@ impl Sockets {
         let reserved = self.reserved.remove(&address);
         let sockets = match reserved {
             Some(sockets) => sockets,
-            None => {
-                let options = Options { transparent: listener.transparent, freebind: listener.freebind };
-                if !self.own_ports.contains(&address.port()) {
-                    ensure_free(address)?;
+            None => match &self.captured {
+                Some((network, outbound)) if outbound.contains(&address) => {
+                    network.outbound(address, workers.len())?
                 }
-                bind(address, workers.len(), options)?
-            }
+                _ => {
+                    let options = Options { transparent: listener.transparent, freebind: listener.freebind };
+                    if !self.own_ports.contains(&address.port()) {
+                        ensure_free(address)?;
+                    }
+                    bind(address, workers.len(), options)?
+                }
+            },
         };
         let backlog = listener.backlog.map_or(BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(BACKLOG));
         for socket in &sockets {

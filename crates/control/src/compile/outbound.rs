@@ -24,7 +24,7 @@ use crate::{
 /// `virtualOutbound`: captured connections are handed to the listener of their destination; the others
 /// are plain HTTP for `http_proxy`.
 pub(super) fn listener(cx: &Cx<'_>) -> Value {
-    let address = cx.scope_outbound().outbound_address();
+    let (address, others) = cx.scope_outbound().outbound_addresses();
     let proxy = hcm::with_connect(hcm::connection_manager(
         Side::Outbound,
         "http_proxy",
@@ -36,6 +36,9 @@ pub(super) fn listener(cx: &Cx<'_>) -> Value {
     let listener = Listener {
         name: name.clone(),
         address: Some(socket_address(address)),
+        additional_addresses: others
+            .map(|address| AdditionalAddress { address: Some(socket_address(address)), ..Default::default() })
+            .collect(),
         traffic_direction: TrafficDirection::Outbound as i32,
         use_original_dst: boolean(true),
         transparent: (cx.interception() == Interception::Tproxy).then_some(true).and_then(boolean),

@@ -35,7 +35,7 @@ pub(crate) async fn connect(
     member: &Member,
     counted: Counted,
 ) -> Result<(TcpStream, Counted), ConnectError> {
-    let attempt = open(member.address, cluster.bind);
+    let attempt = open(member, cluster.bind);
     let outcome = tokio::time::timeout(cluster.connect_timeout, attempt).await;
     let stream = match outcome {
         Ok(Ok(stream)) => stream,
@@ -69,7 +69,12 @@ pub(crate) async fn connect(
     Ok((stream, counted))
 }
 
-async fn open(address: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStream> {
+async fn open(member: &Member, bind: Option<IpAddr>) -> io::Result<TcpStream> {
+    let address = member.address;
+    if let Some(network) = &member.network {
+        let socket = network.stream(address).await?;
+        return TcpSocket::from_std_stream(socket.into()).connect(address).await;
+    }
     let Some(bind) = bind.filter(|bind| bind.is_ipv4() == address.is_ipv4()) else {
         return TcpStream::connect(address).await;
     };

@@ -15,7 +15,7 @@ use crate::upstream::{Member, Upstreams};
 /// The compiled cluster and its member at an address.
 fn up(value: &proto::Cluster, at: std::net::SocketAddr) -> (Cluster, Rc<Member>) {
     let cluster = compile(value, &mut Listed::new()).unwrap();
-    let member = Upstreams::new(Arc::default()).cluster(&cluster).at(at);
+    let member = Upstreams::new(Arc::default(), None).cluster(&cluster).at(at);
     (cluster, member)
 }
 

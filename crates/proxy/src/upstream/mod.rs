@@ -20,14 +20,20 @@ use std::sync::Arc;
 use self::connect::ConnectError;
 use self::limits::{Ledger, Room, Ticket, Totals};
 use crate::balance;
+use crate::config::WorkloadNetwork;
 use crate::http::retry::Failure;
 use crate::snapshot::{BuildNameHasher, Cluster, EndpointSet, Name, Workload};
 use crate::telemetry::SeriesCache;
+
+/// Clusters that stand for the workload itself: `inbound|PORT||`, as Istio names them.
+const INBOUND: &str = "inbound|";
 
 /// Every cluster that this worker has sent something to.
 #[derive(Debug, Default)]
 pub(crate) struct Upstreams {
     ledger: Arc<Ledger>,
+    /// Where the workload is, if that is not where this process is.
+    network: Option<Arc<dyn WorkloadNetwork>>,
     clusters: RefCell<HashMap<Name, Rc<ClusterState>, BuildNameHasher>>,
 }
 
@@ -35,6 +41,8 @@ pub(crate) struct Upstreams {
 #[derive(Debug)]
 pub(crate) struct ClusterState {
     pub(crate) name: Name,
+    /// The network its members are in, if not this process's own.
+    network: Option<Arc<dyn WorkloadNetwork>>,
     set: Cell<u64>,
     members: RefCell<Rc<[Rc<Member>]>>,
     /// Members outside of any set: those of ORIGINAL_DST clusters, by address.
@@ -76,6 +84,8 @@ pub(crate) fn count(counter: &Cell<u64>) {
 pub(crate) struct Member {
     /// The cluster's name.
     pub(crate) cluster: Name,
+    /// As the cluster's.
+    pub(crate) network: Option<Arc<dyn WorkloadNetwork>>,
     pub(crate) id: Name,
     pub(crate) address: SocketAddr,
     /// Requests and connections being served there by this worker.
@@ -97,6 +107,7 @@ impl Member {
     fn new(cluster: &ClusterState, id: Name, address: SocketAddr, workload: Option<Arc<Workload>>) -> Self {
         Self {
             cluster: cluster.name.clone(),
+            network: cluster.network.clone(),
             id,
             address,
             active: Cell::new(0),
@@ -145,8 +156,9 @@ impl Drop for Busy {
 }
 
 impl Upstreams {
-    pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
-        Self { ledger, clusters: RefCell::default() }
+    /// `network`: makes the sockets that reach the workload.
+    pub(crate) fn new(ledger: Arc<Ledger>, network: Option<Arc<dyn WorkloadNetwork>>) -> Self {
+        Self { ledger, network, clusters: RefCell::default() }
     }
 
     pub(crate) fn ledger(&self) -> &Ledger {
@@ -161,6 +173,7 @@ impl Upstreams {
         let totals = self.ledger.totals(&cluster.name);
         let state = Rc::new(ClusterState {
             name: cluster.name.clone(),
+            network: self.network.clone().filter(|_| cluster.name.as_str().starts_with(INBOUND)),
             set: Cell::new(0),
             members: RefCell::new(Rc::from([])),
             dynamic: RefCell::default(),

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use crate::config::WorkloadNetwork;
 use crate::conn::buffers::Buffers;
 use crate::conn::registry::Registry;
 use crate::http::date::DateCache;
@@ -83,12 +84,16 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(published: Arc<Published>, seed: u64) -> Self {
+    pub(crate) fn new(
+        published: Arc<Published>,
+        network: Option<Arc<dyn WorkloadNetwork>>,
+        seed: u64,
+    ) -> Self {
         let snapshot = published.load();
         Self {
             buffers: Rc::default(),
             connections: Rc::default(),
-            upstreams: Upstreams::new(published.ledger.clone()),
+            upstreams: Upstreams::new(published.ledger.clone(), network),
             metrics: Metrics::default(),
             date: DateCache::default(),
             machine: crate::sockets::machine_address(),
