@@ -96,6 +96,12 @@ pub(crate) enum Command {
     #[command(hide = true)]
     #[command(name = "command-reference")]
     Reference,
+    /// A part of `heddle run`: makes a network namespace, and sockets in it.
+    #[command(hide = true)]
+    NamespaceHold(HoldArgs),
+    /// A part of `heddle run`: becomes CMD in that namespace.
+    #[command(hide = true)]
+    NamespaceEnter(EnterArgs),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -233,9 +239,10 @@ pub(crate) struct ProxyArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Capture {
-    /// Explicit for now; redirect, where this machine allows it, once that is built. Says which.
+    /// Redirect where this machine allows it, else explicit. Says which, and why.
     Auto,
-    /// CMD in a network namespace of its own, with every connection captured: not built yet.
+    /// CMD in a network namespace of its own: every TCP connection and every question for a name goes through the
+    /// sidecar, and CMD needs no change. By root, or by anybody where the kernel allows user namespaces; needs nft.
     Redirect,
     /// `http_proxy` and its kin in CMD's environment.
     Explicit,
@@ -279,6 +286,35 @@ pub(crate) struct RunArgs {
     pub(crate) server: Server,
     /// The program and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct HoldArgs {
+    /// What is put over /etc/resolv.conf.
+    #[arg(long)]
+    pub(crate) resolv_conf: PathBuf,
+    /// Capture IPv6, too.
+    #[arg(long)]
+    pub(crate) ipv6: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct EnterArgs {
+    /// What is put over /etc/resolv.conf.
+    #[arg(long)]
+    pub(crate) resolv_conf: PathBuf,
+    /// Process whose namespaces to enter.
+    #[arg(long)]
+    pub(crate) holder: u32,
+    /// There is a user namespace to enter, too.
+    #[arg(long)]
+    pub(crate) user: bool,
+    /// The process without which CMD is not to run.
+    #[arg(long)]
+    pub(crate) parent: u32,
+    /// The program and its arguments.
+    #[arg(last = true, required = true)]
     pub(crate) command: Vec<String>,
 }
 

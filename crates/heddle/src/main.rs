@@ -1,5 +1,6 @@
 //! The binary: every role and the command line. The only crate that knows all the others.
 
+mod capture;
 mod cli;
 mod command;
 mod demo;
@@ -34,10 +35,13 @@ fn main() -> ExitCode {
 
 /// Runs the command and yields the exit code.
 fn dispatch(command: Command) -> Result<u8, String> {
-    if let Command::Run(args) = command {
-        return management()?.block_on(run::run(&args));
+    match command {
+        Command::Run(args) => management()?.block_on(run::run(&args)),
+        // These change what they are; a runtime's threads would be left behind.
+        Command::NamespaceHold(args) => capture::hold(&args),
+        Command::NamespaceEnter(args) => capture::enter(&args),
+        command => answer(command).map(|yes| u8::from(!yes)),
     }
-    answer(command).map(|yes| u8::from(!yes))
 }
 
 /// Runs a command whose answer is yes or no; a no has been printed.
@@ -69,9 +73,12 @@ fn answer(command: Command) -> Result<bool, String> {
                 Command::Status(args) => command::status::run(&args).await,
                 Command::ProxyConfig(args) => command::proxy_config::run(&args).await,
                 Command::Version(args) => command::status::version(&args).await,
-                Command::Proxy(_) | Command::Run(_) | Command::Completions { .. } | Command::Reference => {
-                    Ok(true)
-                }
+                Command::Proxy(_)
+                | Command::Run(_)
+                | Command::Completions { .. }
+                | Command::Reference
+                | Command::NamespaceHold(_)
+                | Command::NamespaceEnter(_) => Ok(true),
             }
         }),
     }
