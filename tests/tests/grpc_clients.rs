@@ -1,76 +1,33 @@
-//! gRPC programs without a proxy: the real `grpcio` resolves `xds:///` targets through a control plane,
+//! gRPC programs without a proxy: the real `grpcio` resolves `xds:///` targets through `heddle control`,
 //! balances, follows a traffic split and a failover.
 
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
-    net::SocketAddr,
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::Arc,
 };
 
-use heddle_control::{Control, ControlConfig};
-use heddle_resource::{Admission, AdmitOptions, Key, UnknownFields, admit, kind, parse_documents};
-use heddle_store::{MemoryStore, Precondition, Store};
-use heddle_tests::{eventually, peer, root};
+use heddle_tests::{eventually, mesh::Mesh, peer, root};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-/// A control plane in this process, serving xDS on a port of its own.
-struct Plane {
-    store: Arc<MemoryStore>,
-    control: Control,
-    xds: SocketAddr,
-    scratch: TempDir,
-}
-
-impl Plane {
-    async fn start() -> Self {
-        let store = Arc::new(MemoryStore::new());
-        let stores: Vec<Arc<dyn Store>> = vec![store.clone()];
-        let control = Control::start(ControlConfig { stores, ..Default::default() });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let xds = listener.local_addr().unwrap();
-        let source = Arc::new(control.clone());
-        tokio::spawn(async move { heddle_xds::serve(listener, source, std::future::pending()).await });
-        Self { store, control, xds, scratch: tempfile::tempdir().unwrap() }
-    }
-
-    async fn apply(&self, yaml: &str) {
-        let options = AdmitOptions { unknown_fields: UnknownFields::Refuse, default_namespace: "default" };
-        for document in parse_documents(yaml, "test.yaml") {
-            match admit(&document.unwrap(), &options) {
-                Admission::Admitted { object, .. } => {
-                    self.store.put(object, Precondition::Any).await.unwrap();
-                }
-                refused => panic!("{:?}\n{yaml}", refused.diagnostics()),
-            }
-        }
-    }
-
-    async fn delete(&self, key: &Key) {
-        self.store.delete(key, Precondition::Any).await.unwrap();
-    }
-
-    /// A bootstrap file as gRPC reads it.
-    fn bootstrap(&self, id: &str) -> PathBuf {
-        let file = self.scratch.path().join(format!("{id}.json"));
-        let bootstrap = json!({
-            "xds_servers": [{
-                "server_uri": self.xds.to_string(),
-                "channel_creds": [{"type": "insecure"}],
-                "server_features": ["xds_v3"],
-            }],
-            "server_listener_resource_name_template": "xds.istio.io/grpc/lds/inbound/%s",
-            "node": {
-                "id": format!("sidecar~127.0.0.1~{id}.default~default.svc.cluster.local"),
-                "metadata": {"NAMESPACE": "default"},
-            },
-        });
-        std::fs::write(&file, bootstrap.to_string()).unwrap();
-        file
-    }
+/// A bootstrap file as gRPC reads it.
+fn bootstrap(mesh: &Mesh, id: &str) -> PathBuf {
+    let file = mesh.scratch.path().join(format!("{id}.json"));
+    let bootstrap = json!({
+        "xds_servers": [{
+            "server_uri": mesh.control.address("xds").to_string(),
+            "channel_creds": [{"type": "insecure"}],
+            "server_features": ["xds_v3"],
+        }],
+        "server_listener_resource_name_template": "xds.istio.io/grpc/lds/inbound/%s",
+        "node": {
+            "id": format!("sidecar~127.0.0.1~{id}.default~default.svc.cluster.local"),
+            "metadata": {"NAMESPACE": "default"},
+        },
+    });
+    std::fs::write(&file, bootstrap.to_string()).unwrap();
+    file
 }
 
 /// A Python process of the peer script; killed with the value.
@@ -194,16 +151,16 @@ const SAY: &str = "xds:///say:7070";
 #[tokio::test(flavor = "multi_thread")]
 async fn grpcio_resolves_balances_splits_and_fails_over() {
     let Some(python) = python() else { return };
-    let plane = Plane::start().await;
+    let mesh = Mesh::start();
     let mut backends: Vec<Peer> =
         ["a", "b", "c"].iter().map(|name| Peer::start(&python, &["serve", name], None)).collect();
     let ports: Vec<u16> = backends.iter_mut().map(|backend| backend.line().parse().unwrap()).collect();
-    plane.apply(SERVICE).await;
+    mesh.apply(SERVICE);
     let entries = [("a", "v1"), ("b", "v1"), ("c", "v2")];
     for ((name, version), port) in entries.iter().zip(&ports) {
-        plane.apply(&backend(name, version, *port)).await;
+        mesh.apply(&backend(name, version, *port));
     }
-    let mut client = Peer::start(&python, &["call"], Some(plane.bootstrap("client")));
+    let mut client = Peer::start(&python, &["call"], Some(bootstrap(&mesh, "client")));
 
     // Resolve: every form of the name.
     for target in [SAY, "xds:///say.default:7070", "xds:///say.default.svc.cluster.local:7070"] {
@@ -222,7 +179,7 @@ async fn grpcio_resolves_balances_splits_and_fails_over() {
     }
 
     // Split 90/10, within three sigma of 2,000 calls, and a header that decides.
-    plane.apply(&split(90, 10)).await;
+    mesh.apply(&split(90, 10));
     eventually("the header leads to v2", || {
         let call = json!({"target": SAY, "calls": 6, "metadata": {"x-user": "jason"}});
         let answers = client.call(call);
@@ -238,7 +195,7 @@ async fn grpcio_resolves_balances_splits_and_fails_over() {
     assert_eq!(answers.len(), 3, "no call failed: {answers:?}");
 
     // Fail over: everything to v1, one of its two endpoints dies, calls go on; then it is withdrawn.
-    plane.apply(&split(100, 0)).await;
+    mesh.apply(&split(100, 0));
     eventually("v1 only", || {
         let answers = client.call(json!({"target": SAY, "calls": 50}));
         let done = !answers.contains_key("c");
@@ -248,48 +205,48 @@ async fn grpcio_resolves_balances_splits_and_fails_over() {
     backends[0].kill();
     let answers = client.call(json!({"target": SAY, "calls": 200}));
     assert_eq!(answers, BTreeMap::from([("b".to_owned(), 200)]), "retried elsewhere, none failed");
-    plane.delete(&Key::new(&kind::WORKLOAD_ENTRY, "default", "a")).await;
+    let (code, out, err) = mesh.heddle(&["delete", "workloadentry", "a"]);
+    assert_eq!(code, 0, "{out}{err}");
     backends[0] = Peer::start(&python, &["serve", "d"], None);
     let port = backends[0].line().parse().unwrap();
-    plane.apply(&backend("d", "v1", port)).await;
+    mesh.apply(&backend("d", "v1", port));
     eventually("the new endpoint is used", || {
         let answers = client.call(json!({"target": SAY, "calls": 20}));
         let done = answers.get("d").is_some_and(|count| *count >= 9) && answers.len() == 2;
         async move { if done { Ok(()) } else { Err(format!("{answers:?}")) } }
     })
     .await;
-    assert_no_refusal(&plane).await;
+    assert_no_refusal(&mesh);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grpc_server_takes_its_listener_from_the_control_plane() {
     let Some(python) = python() else { return };
-    let plane = Plane::start().await;
+    let mesh = Mesh::start();
     let port = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().port()
     };
-    plane.apply(SERVICE).await;
-    plane.apply(&backend("served", "v1", port)).await;
-    let bootstrap = plane.bootstrap("server");
-    let mut server = Peer::start(&python, &["serve-xds", "served", &port.to_string()], Some(bootstrap));
+    mesh.apply(SERVICE);
+    mesh.apply(&backend("served", "v1", port));
+    let mut server =
+        Peer::start(&python, &["serve-xds", "served", &port.to_string()], Some(bootstrap(&mesh, "server")));
     server.line();
-    let mut client = Peer::start(&python, &["call"], Some(plane.bootstrap("client")));
+    let mut client = Peer::start(&python, &["call"], Some(bootstrap(&mesh, "client")));
     let answers = client.call(json!({"target": SAY, "calls": 20, "wait": true, "timeout": 20}));
     assert_eq!(answers, BTreeMap::from([("served".to_owned(), 20)]));
-    assert_no_refusal(&plane).await;
+    assert_no_refusal(&mesh);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_grpc_cannot_follow_is_reported_and_does_not_pass() {
     let Some(python) = python() else { return };
-    let plane = Plane::start().await;
+    let mesh = Mesh::start();
     let mut only = Peer::start(&python, &["serve", "a"], None);
     let port = only.line().parse().unwrap();
-    plane.apply(SERVICE).await;
-    plane.apply(&backend("a", "v1", port)).await;
-    plane
-        .apply(
+    mesh.apply(SERVICE);
+    mesh.apply(&backend("a", "v1", port));
+    mesh.apply(
             "
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -306,24 +263,27 @@ spec:
     route: [{destination: {host: say}}]
   - route: [{destination: {host: say}}]
 ",
-        )
-        .await;
-    let mut client = Peer::start(&python, &["call"], Some(plane.bootstrap("client")));
+    );
+    let mut client = Peer::start(&python, &["call"], Some(bootstrap(&mesh, "client")));
     let answers = client.call(json!({"target": SAY, "calls": 5, "wait": true}));
     assert_eq!(answers, BTreeMap::from([("a".to_owned(), 5)]));
     let answers = client.call(json!({"target": SAY, "metadata": {"x-moved": "yes"}}));
     assert!(answers.keys().all(|answer| answer.starts_with("error UNAVAILABLE")), "{answers:?}");
     let answers = client.call(json!({"target": SAY, "metadata": {"x-fault": "yes"}}));
     assert!(answers.keys().all(|answer| answer.starts_with("error UNAVAILABLE")), "{answers:?}");
-    let findings = plane.control.findings().await;
-    let text = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    for part in ["HDL0406", "VirtualService default/say", "redirects", "header changes", "CORS"] {
-        assert!(text.contains(part), "{part} in {text}");
-    }
-    assert_no_refusal(&plane).await;
+    eventually("the object says so", || {
+        let (_, text, _) = mesh.heddle(&["describe", "virtualservice", "say"]);
+        let parts = ["PartiallyInvalid", "gRPC clients", "redirects", "header changes", "CORS"];
+        let missing = parts.into_iter().find(|part| !text.contains(part));
+        async move { missing.map_or(Ok(()), |part| Err(format!("{part} in {text}"))) }
+    })
+    .await;
+    assert_no_refusal(&mesh);
 }
 
-async fn assert_no_refusal(plane: &Plane) {
-    let refused: Vec<_> = plane.control.nodes().await.into_iter().filter(|node| node.refused > 0).collect();
-    assert!(refused.is_empty(), "{refused:?}");
+/// `heddle status` fails when a client has refused something.
+fn assert_no_refusal(mesh: &Mesh) {
+    let (code, out, err) = mesh.heddle(&["status"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("sidecar~127.0.0.1~client"), "{out}");
 }
