@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use crate::kit::{self, Kubectl, Served};
 
 /// One call of kubectl and what it must say.
-struct Step {
+pub(crate) struct Step {
     args: &'static str,
     stdin: &'static str,
     /// In its output or errors.
@@ -13,31 +13,31 @@ struct Step {
     lacks: &'static [&'static str],
     code: i32,
     /// Clients older than this minor version have no such call.
-    since: u32,
+    pub(crate) since: u32,
 }
 
-const fn step(args: &'static str) -> Step {
+pub(crate) const fn step(args: &'static str) -> Step {
     Step { args, stdin: "", says: &[], lacks: &[], code: 0, since: 0 }
 }
 
 impl Step {
-    const fn stdin(mut self, stdin: &'static str) -> Self {
+    pub(crate) const fn stdin(mut self, stdin: &'static str) -> Self {
         self.stdin = stdin;
         self
     }
-    const fn says(mut self, says: &'static [&'static str]) -> Self {
+    pub(crate) const fn says(mut self, says: &'static [&'static str]) -> Self {
         self.says = says;
         self
     }
-    const fn lacks(mut self, lacks: &'static [&'static str]) -> Self {
+    pub(crate) const fn lacks(mut self, lacks: &'static [&'static str]) -> Self {
         self.lacks = lacks;
         self
     }
-    const fn fails(mut self) -> Self {
+    pub(crate) const fn fails(mut self) -> Self {
         self.code = 1;
         self
     }
-    const fn since(mut self, minor: u32) -> Self {
+    pub(crate) const fn since(mut self, minor: u32) -> Self {
         self.since = minor;
         self
     }
@@ -59,7 +59,7 @@ fn play_with(steps: &[Step], editor: &str) {
     }
 }
 
-fn check(kubectl: &Kubectl, step: &Step) {
+pub(crate) fn check(kubectl: &Kubectl, step: &Step) {
     // kubectl takes what begins with a brace for JSON.
     let output = kubectl.run(step.args, &format!("# YAML\n{}", step.stdin));
     let told =

@@ -4,4 +4,5 @@ mod http;
 mod kit;
 mod kube_rs;
 mod kubectl;
+mod kubectl_kinds;
 mod python;
