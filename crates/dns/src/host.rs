@@ -20,6 +20,8 @@ pub(crate) struct Host {
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) ports: Vec<Port>,
     pub(crate) endpoints: Vec<Endpoint>,
+    /// The name that it is another name for.
+    pub(crate) alias: Option<Name>,
 }
 
 pub(crate) struct Port {
@@ -49,7 +51,13 @@ impl Host {
                 });
             }
         }
+        let alias = Name::from_ascii(format!("{}.", entry.alias.trim_end_matches('.')));
+        let alias = alias.ok().filter(|alias| !alias.is_root());
+        if alias.is_none() && !entry.alias.is_empty() {
+            faults.push(format!("alias {:?} of {host} is no domain name", entry.alias));
+        }
         Self {
+            alias,
             name,
             namespace: entry.namespace.as_str().into(),
             headless: entry.headless,

@@ -20,7 +20,7 @@ pub use disk::{DiskError, load, save};
 pub use follow::follow;
 pub use forward::{ForwardError, Forwarder};
 pub use names::{Answer, Names, Outside, TTL_SECONDS, Verdict};
-pub use reply::{Reply, Transport, UDP_PAYLOAD, reply, server_failure};
+pub use reply::{Chase, Reply, Transport, UDP_PAYLOAD, reply, server_failure};
 pub use resolv_conf::ResolvConf;
 pub use serve::{AskerNamespace, Counters, Server, ServerConfig, serve};
 pub use table::{NameEndpoint, NameEntry, NamePort, NameTable, TYPE_URL};

@@ -35,6 +35,8 @@ pub enum Verdict {
     Answer(Answer),
     /// Not ours: ask the resolvers.
     Forward,
+    /// Another name for one that is not ours: these aliases lead to it, and the resolvers know the rest.
+    Alias(Vec<Record>, Name),
 }
 
 /// The sections of an answer.
@@ -261,6 +263,9 @@ impl Names {
                     push_address(&mut answer.answers, owner, kind, endpoint.address);
                 }
             }
+            Match::Host(Host { alias: Some(target), .. }) => {
+                return self.alias(target, query, answer.answers, owner, random);
+            }
             // Declared without an address: the resolvers know where it is.
             Match::Host(host) if host.addresses.is_empty() => return Verdict::Forward,
             Match::Host(host) => {
@@ -273,6 +278,29 @@ impl Names {
             answer.authorities.push(self.soa());
         }
         Verdict::Answer(answer)
+    }
+
+    /// A CNAME, and behind it what the other name has, be it ours or not.
+    fn alias(
+        &self,
+        target: &Name,
+        query: &Query,
+        mut answers: Vec<Record>,
+        owner: &Name,
+        random: u64,
+    ) -> Verdict {
+        /// Longer chains are circles.
+        const MOST: usize = 8;
+        let alias = RData::CNAME(CNAME(target.clone()));
+        answers.push(Record::from_rdata(owner.clone(), TTL_SECONDS, alias));
+        if query.query_type() == RecordType::CNAME || answers.len() >= MOST {
+            return Verdict::Answer(Answer { answers, ..Answer::default() });
+        }
+        let name = target.to_ascii().to_ascii_lowercase();
+        match self.find(name.trim_end_matches('.'), None, false) {
+            Some(found) => self.respond(found, query, answers, target, random),
+            None => Verdict::Alias(answers, target.clone()),
+        }
     }
 
     fn absent(&self) -> Answer {

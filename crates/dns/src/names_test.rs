@@ -20,6 +20,11 @@ pub(crate) fn table() -> NameTable {
         service: String::new(),
         ..service("x", namespace, ips)
     };
+    let alias = |name: &str, target: &str| NameEntry {
+        alias: target.into(),
+        ports: Vec::new(),
+        ..service(name, "default", &[])
+    };
     let endpoint = |ip: &str, hostname: &str| NameEndpoint {
         ip: ip.into(),
         hostname: hostname.into(),
@@ -47,6 +52,9 @@ pub(crate) fn table() -> NameTable {
             outside("*.wild.example", "default", &["240.240.0.11"]),
             outside("*.deep.wild.example", "default", &["240.240.0.12"]),
             outside("left.example.com", "default", &[]),
+            alias("inside", "ratings.default.svc.cluster.local"),
+            alias("outside", "db.example.net."),
+            alias("circle", "circle.default.svc.cluster.local"),
         ],
         cluster_domain: "cluster.local".into(),
         namespace: "default".into(),
@@ -64,6 +72,10 @@ fn ask_as(asker: Option<&str>, name: &str, kind: RecordType) -> String {
     let query = Query::query(Name::from_ascii(name).unwrap(), kind);
     match names().answer(&query, asker, Outside::Absent, 7) {
         Verdict::Forward => "FORWARD".into(),
+        Verdict::Alias(aliases, target) => {
+            let data: Vec<String> = aliases.iter().map(|record| record.data.to_string()).collect();
+            format!("{} THEN {target}", data.join(" "))
+        }
         Verdict::Answer(answer) => {
             for record in &answer.answers {
                 assert_eq!(record.ttl, TTL_SECONDS);
@@ -152,7 +164,7 @@ fn the_order_of_endpoints_follows_the_random_number() {
     let query = Query::query(Name::from_ascii("db.").unwrap(), RecordType::A);
     let first = |random| match names.answer(&query, Some("default"), Outside::Absent, random) {
         Verdict::Answer(answer) => answer.answers[0].data.to_string(),
-        Verdict::Forward => panic!("forwarded"),
+        Verdict::Forward | Verdict::Alias(..) => panic!("forwarded"),
     };
     let mut counts = std::collections::BTreeMap::<String, u32>::new();
     for random in 0..3000u64 {
@@ -205,7 +217,26 @@ fn one_bad_entry_disturbs_no_other() {
     table.entries[0].ports.push(port("far", 70_000));
     let (names, faults) = Names::new(&table);
     assert_eq!(faults.len(), 4, "{faults:?}");
-    assert_eq!(names.len(), 11);
+    assert_eq!(names.len(), 14);
     let query = Query::query(Name::from_ascii("reviews.").unwrap(), RecordType::A);
     assert!(matches!(names.answer(&query, Some("default"), Outside::Absent, 0), Verdict::Answer(_)));
+}
+
+#[test]
+fn another_name_for_a_host_leads_to_it() {
+    assert_eq!(ask("inside.", RecordType::A), "ratings.default.svc.cluster.local. 240.240.0.3");
+    assert_eq!(
+        ask("inside.default.svc.cluster.local.", RecordType::AAAA),
+        "ratings.default.svc.cluster.local."
+    );
+    assert_eq!(ask("outside.", RecordType::A), "db.example.net. THEN db.example.net.");
+    assert_eq!(ask_as(None, "outside.", RecordType::A), "FORWARD");
+    let query =
+        Query::query(Name::from_ascii("outside.default.svc.cluster.local.").unwrap(), RecordType::CNAME);
+    let verdict = names().answer(&query, None, Outside::Absent, 0);
+    let Verdict::Answer(answer) = verdict else { panic!("{verdict:?}") };
+    assert_eq!(answer.answers[0].data.to_string(), "db.example.net.");
+    let query = Query::query(Name::from_ascii("circle.default.svc.cluster.local.").unwrap(), RecordType::A);
+    let verdict = names().answer(&query, None, Outside::Absent, 0);
+    assert!(matches!(verdict, Verdict::Answer(_)), "a circle ends: {verdict:?}");
 }

@@ -1,6 +1,9 @@
 //! A packet in, a packet out: what RFC 1035 and 6891 ask of a server around the answer itself.
 
-use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::{
+    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
+    rr::{Name, Record},
+};
 
 use crate::{Answer, Names, Outside, Verdict};
 
@@ -22,6 +25,8 @@ pub enum Reply {
     Packet(Vec<u8>),
     /// Ask the resolvers.
     Forward,
+    /// Ask them for another name, and answer under the one that was asked for.
+    Chase(Box<Chase>),
     /// Not a question (too short, or a response): answering it could make two servers talk for ever.
     Drop,
 }
@@ -52,6 +57,10 @@ pub fn reply(
     }
     match names.answer(query, asker, outside, random) {
         Verdict::Forward => Reply::Forward,
+        Verdict::Alias(aliases, target) => match Chase::new(&request, query, aliases, target, transport) {
+            Some(chase) => Reply::Chase(Box::new(chase)),
+            None => failure(packet, ResponseCode::ServFail),
+        },
         Verdict::Answer(answer) => match encode(&request, query, answer, limit(&request, transport)) {
             Some(bytes) => Reply::Packet(bytes),
             None => failure(packet, ResponseCode::ServFail),
@@ -59,11 +68,50 @@ pub fn reply(
     }
 }
 
+/// A question that is answered by aliases and by what the resolvers have for the last of them.
+#[derive(Debug)]
+pub struct Chase {
+    request: Message,
+    aliases: Vec<Record>,
+    /// What the resolvers are asked.
+    pub question: Vec<u8>,
+    limit: usize,
+}
+
+impl Chase {
+    fn new(
+        request: &Message,
+        query: &Query,
+        aliases: Vec<Record>,
+        target: Name,
+        transport: Transport,
+    ) -> Option<Self> {
+        let mut question = request.clone();
+        let mut asked = query.clone();
+        asked.set_name(target);
+        question.queries = vec![asked];
+        let question = question.to_vec().ok()?;
+        Some(Self { request: request.clone(), aliases, question, limit: limit(request, transport) })
+    }
+
+    /// The whole answer. Without what the resolvers say the aliases alone: whoever can goes on from there.
+    pub fn finish(&self, told: Option<&[u8]>) -> Option<Vec<u8>> {
+        let told = told.and_then(|told| Message::from_vec(told).ok());
+        let mut answer = Answer { answers: self.aliases.clone(), ..Answer::default() };
+        if let Some(told) = told {
+            answer.no_such_name = told.metadata.response_code == ResponseCode::NXDomain;
+            answer.answers.extend(told.answers.iter().cloned());
+            answer.authorities.extend(told.authorities.iter().cloned());
+        }
+        encode(&self.request, self.request.queries.first()?, answer, self.limit)
+    }
+}
+
 /// The answer when the resolvers could not be asked or did not answer: SERVFAIL.
 pub fn server_failure(packet: &[u8]) -> Option<Vec<u8>> {
     match failure(packet, ResponseCode::ServFail) {
         Reply::Packet(bytes) => Some(bytes),
-        Reply::Forward | Reply::Drop => None,
+        Reply::Forward | Reply::Chase(_) | Reply::Drop => None,
     }
 }
 
@@ -72,7 +120,7 @@ pub fn server_failure(packet: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn refusal(packet: &[u8]) -> Option<Vec<u8>> {
     match failure(packet, ResponseCode::Refused) {
         Reply::Packet(bytes) => Some(bytes),
-        Reply::Forward | Reply::Drop => None,
+        Reply::Forward | Reply::Chase(_) | Reply::Drop => None,
     }
 }
 

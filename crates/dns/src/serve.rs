@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 
 use crate::{
     ForwardError, Forwarder, Names, Outside, Reply, Transport,
-    reply::{fit, refusal, reply},
+    reply::{Chase, fit, refusal, reply},
     server_failure,
 };
 
@@ -156,12 +156,12 @@ async fn serve_udp(socket: Arc<UdpSocket>, shared: Arc<Shared>) {
         match shared.reply(packet, peer, Transport::Udp).await {
             Reply::Drop => {}
             Reply::Packet(answer) => send(&socket, &answer, peer).await,
-            Reply::Forward => match forwards.clone().try_acquire_owned() {
+            ahead => match forwards.clone().try_acquire_owned() {
                 Ok(permit) => {
                     let (socket, shared, packet) = (socket.clone(), shared.clone(), packet.to_vec());
                     tasks.spawn(async move {
                         let _permit = permit;
-                        if let Some(answer) = shared.forward(&packet, Transport::Udp).await {
+                        if let Some(answer) = shared.ahead(ahead, &packet, Transport::Udp).await {
                             send(&socket, &answer, peer).await;
                         }
                     });
@@ -218,7 +218,7 @@ async fn serve_connection(mut stream: TcpStream, peer: SocketAddr, shared: &Shar
         let answer = match shared.reply(&packet, peer, Transport::Tcp).await {
             Reply::Drop => return Ok(()),
             Reply::Packet(answer) => Some(answer),
-            Reply::Forward => shared.forward(&packet, Transport::Tcp).await,
+            ahead => shared.ahead(ahead, &packet, Transport::Tcp).await,
         };
         let Some(answer) = answer else { return Ok(()) };
         let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
@@ -251,7 +251,7 @@ impl Shared {
         let reply = reply(packet, &names, asker.as_deref(), outside, transport, random);
         let counter = match reply {
             Reply::Packet(_) => &counters.answered,
-            Reply::Forward => &counters.upstream_requests,
+            Reply::Forward | Reply::Chase(_) => &counters.upstream_requests,
             Reply::Drop => &counters.dropped,
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -266,6 +266,27 @@ impl Shared {
         match forwarder.conf().await {
             Ok(conf) if conf.knows(&self.config.cluster_domain) => Outside::Forward,
             _ => Outside::Absent,
+        }
+    }
+
+    /// What needs the resolvers.
+    async fn ahead(&self, reply: Reply, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
+        match reply {
+            Reply::Chase(chase) => self.chase(&chase).await,
+            _ => self.forward(packet, transport).await,
+        }
+    }
+
+    /// The aliases with what the resolvers have for the last of them.
+    async fn chase(&self, chase: &Chase) -> Option<Vec<u8>> {
+        let Some(forwarder) = &self.config.forwarder else { return chase.finish(None) };
+        match forwarder.forward(&chase.question).await {
+            Ok(told) => chase.finish(Some(&told)),
+            Err((_, error)) => {
+                self.config.counters.upstream_failures.fetch_add(1, Ordering::Relaxed);
+                debug!(%error, "DNS question not forwarded");
+                chase.finish(None)
+            }
         }
     }
 

@@ -47,6 +47,10 @@ pub struct NameEntry {
     /// Healthy endpoints; read when headless.
     #[prost(message, repeated, tag = "7")]
     pub endpoints: Vec<NameEndpoint>,
+    /// The host is another name for this one (`ExternalName`): answered with a CNAME, and with what the other
+    /// has. Empty: it is not.
+    #[prost(string, tag = "8")]
+    pub alias: String,
 }
 
 /// `heddle.dev.v1.NamePort`: what SRV answers.

@@ -46,6 +46,13 @@ fn table() -> NameTable {
                 endpoints: (0..150).map(endpoint).collect(),
                 ..NameEntry::default()
             },
+            NameEntry {
+                host: "outside.default.svc.cluster.local".into(),
+                namespace: "default".into(),
+                service: "outside".into(),
+                alias: "db.example.net".into(),
+                ..NameEntry::default()
+            },
         ],
         cluster_domain: "cluster.local".into(),
         namespace: "default".into(),
@@ -290,4 +297,19 @@ fn find_dig() -> Option<PathBuf> {
         assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI must have dig");
     }
     found
+}
+
+#[tokio::test]
+async fn another_name_is_answered_with_what_the_resolvers_have_for_it() {
+    let mesh = start(Some(resolver().await)).await;
+    let asked = question("outside.default.svc.cluster.local.", RecordType::A);
+    let mut stream = TcpStream::connect(mesh.address).await.unwrap();
+    for answer in [ask_udp(mesh.address, &asked).await, ask_tcp(&mut stream, &asked).await] {
+        assert_eq!(answer.metadata.id, asked.metadata.id);
+        assert_eq!(answer.queries, asked.queries);
+        let told: Vec<_> = answer.answers.iter().map(|r| (r.name.to_string(), r.data.to_string())).collect();
+        let expected =
+            [("outside.default.svc.cluster.local.", "db.example.net."), ("db.example.net.", "192.0.2.7")];
+        assert_eq!(told, expected.map(|(name, data)| (name.to_owned(), data.to_owned())));
+    }
 }

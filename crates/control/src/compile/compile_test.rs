@@ -471,3 +471,17 @@ spec:
         assert!(seen.findings.iter().any(|found| found.contains(field)), "{:?}", seen.findings);
     }
 }
+
+#[test]
+fn an_external_name_is_an_alias() {
+    let text = r"
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: default}
+spec: {type: ExternalName, externalName: db.example.net}
+";
+    let names = crate::public_names(&world(text));
+    let entry = names.entries.iter().find(|entry| entry.service == "db").expect("the service");
+    assert_eq!(entry.alias, "db.example.net");
+    assert!(entry.ips.is_empty(), "{entry:?}");
+}

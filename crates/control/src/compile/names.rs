@@ -42,7 +42,11 @@ fn entry(cx: &Cx<'_>, service: &Service) -> NameEntry {
             .collect(),
         ..Default::default()
     };
-    if service.headless {
+    if service.kubernetes && service.external {
+        // Its address is the other name's: nobody listens on one of its own.
+        entry.alias =
+            cx.endpoints(&service.id()).first().map(|to| to.address.to_string()).unwrap_or_default();
+    } else if service.headless {
         let endpoints = cx.endpoints(&service.id());
         let healthy = endpoints.iter().filter(|endpoint| endpoint.health == Health::Healthy);
         entry.endpoints = healthy.filter_map(|endpoint| name_endpoint(service, endpoint)).collect();
