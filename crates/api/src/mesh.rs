@@ -22,9 +22,9 @@ pub enum ViewError {
 pub enum View {
     /// Which proxies are connected and what each has acknowledged.
     Syncz,
-    /// Endpoints by cluster.
+    /// Endpoints by service.
     Endpointz,
-    /// The compiled configuration of one proxy (`?node=`), or the resources in force.
+    /// The resources in force.
     Configz,
     /// Which proxies serve which object's last change (`?object=`).
     Convergence,

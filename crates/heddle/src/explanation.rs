@@ -15,7 +15,7 @@ use heddle_proxy::{
         match_filter_chain, prepare,
     },
     http::head::{RequestHead, Scheme},
-    snapshot::{Listener, Snapshot, SnapshotBuilder},
+    snapshot::{Listener, RetryOn, Snapshot, SnapshotBuilder},
 };
 use heddle_xds::{ClientKind, NodeInfo, ResourceType, View};
 use serde::{Deserialize, Serialize};
@@ -222,7 +222,7 @@ fn forwarded(snapshot: &Snapshot, forward: &Forward<'_>) -> Described {
     let mut effects = Vec::new();
     let mut say = |name: &str, value: String| effects.push((name.to_owned(), value));
     say("timeout", forward.timeout.map_or("none (default)".to_owned(), |t| format!("{t:?}")));
-    say("retries", format!("{} on {:?}", forward.max_retries, forward.retry_on));
+    say("retries", retries(forward.max_retries, forward.retry_on));
     if let Some(fault) = &forward.fault {
         if let Some(delay) = fault.delay {
             say("fault", format!("delayed by {delay:?}"));
@@ -246,6 +246,11 @@ fn forwarded(snapshot: &Snapshot, forward: &Forward<'_>) -> Described {
         ),
         None => (format!("to {}", forward.cluster.name.as_str()), true, effects),
     }
+}
+
+/// `2 on connect-failure,unavailable`
+fn retries(most: u32, on: RetryOn) -> String {
+    if most == 0 || on.is_empty() { "none".to_owned() } else { format!("{most} on {on}") }
 }
 
 fn respond(answer: &Respond<'_>) -> Described {

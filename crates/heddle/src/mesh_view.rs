@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use heddle_api::{MeshView, View, ViewError};
-use heddle_control::Control;
-use heddle_resource::{Key, kinds};
+use heddle_control::{Control, World};
+use heddle_resource::{Key, kind::SECRET, kinds};
 use serde_json::{Value, json};
 
 use crate::explanation;
@@ -66,6 +66,35 @@ impl Mesh {
     }
 }
 
+/// Every service's endpoints as the control plane knows them.
+fn endpoints(world: &World) -> Value {
+    let services: Vec<Value> = world
+        .services()
+        .map(|service| {
+            let of_it = world.endpoints(&service.id());
+            let each = of_it.iter().map(|endpoint| {
+                json!({
+                    "address": endpoint.address,
+                    "ports": endpoint.ports,
+                    "health": format!("{:?}", endpoint.health),
+                    "workload": endpoint.workload.name,
+                    "namespace": endpoint.workload.namespace,
+                    "labels": *endpoint.labels,
+                })
+            });
+            json!({"host": service.host, "namespace": service.namespace, "endpoints": each.collect::<Vec<_>>()})
+        })
+        .collect();
+    json!({ "services": services })
+}
+
+/// The resources in force, without what is secret.
+fn resources(world: &World) -> Value {
+    let told = kinds().iter().filter(|kind| **kind != &SECRET);
+    let items: Vec<&Value> = told.flat_map(|kind| world.objects(kind)).map(|object| &*object.json).collect();
+    json!({ "generation": world.generation, "items": items })
+}
+
 /// `virtualservices.networking.istio.io/default/reviews`
 fn parse_object(text: &str) -> Result<Key, String> {
     let wrong = || format!("`{text}` names no object: expected PLURAL[.GROUP]/[NAMESPACE/]NAME");
@@ -93,7 +122,8 @@ impl MeshView for Mesh {
         match view {
             View::Syncz => Ok(self.syncz().await),
             View::Convergence => self.convergence(query).await,
-            View::Endpointz | View::Configz => Err(ViewError::NotServed),
+            View::Endpointz => Ok(endpoints(&self.control.world())),
+            View::Configz => Ok(resources(&self.control.world())),
         }
     }
 
@@ -101,5 +131,47 @@ impl MeshView for Mesh {
         let question = explanation::question(question).map_err(ViewError::Invalid)?;
         let answer = question.ask(&self.control.world()).map_err(ViewError::Invalid)?;
         serde_json::to_value(answer).map_err(|e| ViewError::Failed(e.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use heddle_control::{Change, MeshConfig};
+    use heddle_resource::{AdmitOptions, admit, parse_documents};
+
+    use super::*;
+
+    #[test]
+    fn debug_views_show_what_is_in_force_and_no_secret() {
+        let text = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: web}
+spec:
+  hosts: [web.example]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 10.0.0.1}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: key}
+data: {key: c2VjcmV0}
+";
+        let changes: Vec<_> = parse_documents(text, "test.yaml")
+            .into_iter()
+            .filter_map(|document| admit(&document.unwrap(), &AdmitOptions::default()).object())
+            .map(|object| Change::Put { source: 0, object: Arc::new(object) })
+            .collect();
+        assert_eq!(changes.len(), 2);
+        let world = World::new(MeshConfig::default()).apply(&changes).0;
+        let seen = endpoints(&world);
+        assert_eq!(seen["services"][0]["host"], "web.example");
+        assert_eq!(seen["services"][0]["endpoints"][0]["address"], "10.0.0.1");
+        let told = resources(&world)["items"].as_array().unwrap().clone();
+        let kinds: Vec<_> = told.iter().map(|item| item["kind"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(kinds, ["ServiceEntry"]);
     }
 }

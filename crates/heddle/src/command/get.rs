@@ -60,7 +60,15 @@ fn hosts(item: &Value) -> String {
             return list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
         }
     }
-    ["host", "address", "clusterIP"].iter().find_map(|f| spec[*f].as_str()).unwrap_or_default().to_owned()
+    if let Some(host) = ["host", "address"].iter().find_map(|field| spec[*field].as_str()) {
+        return host.to_owned();
+    }
+    if spec["ports"].is_array() {
+        // A service is called by its name.
+        let text = |name: &str| item["metadata"][name].as_str().unwrap_or_default();
+        return format!("{}.{}", text("name"), text("namespace"));
+    }
+    String::new()
 }
 
 /// The conditions that hold, and those that do not: `Accepted, Programmed, !ResolvedRefs`.
@@ -143,5 +151,23 @@ fn describe_conditions(status: &Value) {
     if !rows.is_empty() {
         output::line("Conditions:");
         output::table(&["of", "type", "status", "reason", "message"], rows);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::hosts;
+
+    #[test]
+    fn every_kind_shows_what_it_is_about() {
+        let of = |spec| hosts(&json!({"metadata": {"name": "web", "namespace": "apps"}, "spec": spec}));
+        assert_eq!(of(json!({"ports": [{"port": 80}], "clusterIP": "10.0.0.1"})), "web.apps");
+        assert_eq!(of(json!({"address": "10.0.0.2", "ports": {"http": 80}})), "10.0.0.2");
+        assert_eq!(of(json!({"hosts": ["a", "b"], "ports": [{"number": 80}]})), "a,b");
+        assert_eq!(of(json!({"hostnames": ["shop.example"]})), "shop.example");
+        assert_eq!(of(json!({"host": "reviews"})), "reviews");
+        assert_eq!(of(json!({"selector": {}})), "");
     }
 }
