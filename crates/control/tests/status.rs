@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use heddle_control::{Control, ControlConfig};
 use heddle_resource::{Admission, AdmitOptions, Key, Object, admit, kind, parse_documents};
-use heddle_store::{MemoryStore, Precondition, Store};
+use heddle_store::{FileOptions, FileStore, MemoryStore, Precondition, Store};
 use heddle_xds::{Event, NodeInfo, Outcome, ViewSource};
 use serde_json::{Value, json};
 
@@ -161,4 +161,63 @@ async fn writing_a_status_changes_no_world() {
     let gateways = |world: &heddle_control::World| world.count(&kind::GATEWAY) == 2;
     worlds.wait_for(|world| gateways(world)).await.expect("the control plane lives");
     assert_eq!(control.world().generation, generation + 1);
+}
+
+#[tokio::test]
+async fn a_status_says_who_wrote_it() {
+    let (store, _control) = start().await;
+    let key = Key::new(&kind::VIRTUAL_SERVICE, "apps", "web");
+    status(&store, &key, |s| !s.is_null()).await;
+    let object = store.get(&key).await.expect("get").expect("the object");
+    let entries = object.json["metadata"]["managedFields"].as_array().expect("entries");
+    let ours: Vec<_> = entries.iter().filter(|entry| entry["subresource"] == "status").collect();
+    assert_eq!(ours.len(), 1, "{entries:?}");
+    assert_eq!(ours[0]["manager"], "heddle");
+    assert_eq!(ours[0]["operation"], "Update");
+    assert_eq!(ours[0]["fieldsV1"]["f:status"]["f:conditions"], json!({}));
+}
+
+#[tokio::test]
+async fn objects_from_files_are_told_too() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("mesh.yaml"), YAML).expect("written");
+    let paths = [directory.path().to_owned()];
+    let files = FileStore::open(paths, FileOptions::default()).await.expect("opened");
+    let store: Arc<dyn Store> = Arc::new(files);
+    let _control = Control::start(ControlConfig { stores: vec![store.clone()], ..ControlConfig::default() });
+    let rule = status(&store, &Key::new(&kind::VIRTUAL_SERVICE, "apps", "web"), |s| !s.is_null()).await;
+    assert_eq!(condition(&rule["conditions"], "Accepted")["status"], "True");
+}
+
+#[tokio::test]
+async fn addresses_that_stand_for_a_service_entry_are_told() {
+    let (store, control) = start().await;
+    for object in objects(
+        "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: ext, namespace: apps, generation: 1}
+spec: {hosts: [api.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: own, namespace: apps, generation: 1}
+spec:
+  hosts: [own.example.com]
+  addresses: [192.0.2.7]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: DNS
+",
+    ) {
+        store.put(object, Precondition::Absent).await.expect("put");
+    }
+    let key = |name| Key::new(&kind::SERVICE_ENTRY, "apps", name);
+    let told = status(&store, &key("ext"), |s| !s.is_null()).await;
+    let addresses = told["addresses"].as_array().expect("addresses");
+    assert_eq!(addresses.len(), 2, "{addresses:?}");
+    assert!(addresses.iter().all(|address| address["host"] == "api.example.com"));
+    assert!(addresses[0]["value"].as_str().expect("an address").starts_with("240."), "{addresses:?}");
+    let told = status(&store, &key("own"), |s| !s.is_null()).await;
+    assert!(told["addresses"].is_null(), "{told}");
+    drop(control);
 }

@@ -244,3 +244,19 @@ async fn the_periodic_look_finds_what_no_notification_told() {
     write(elsewhere.path(), "x.yaml", &map("one", "2"));
     assert_eq!(next(&mut watch).await, "PUT one 2");
 }
+
+#[tokio::test]
+async fn a_kind_that_is_refused_keeps_no_other_object_alive() {
+    let policy =
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p}\nspec: {}\n";
+    let both = format!("{}---\n{}---\n{policy}", map("a", "1"), map("b", "1"));
+    let fixture = Fixture::new(&[("all.yaml", &both)]).await;
+    assert_eq!(fixture.objects().await, "a=1 b=1");
+    assert!(
+        fixture.diagnostics().iter().any(|found| found.contains("HDL0014")),
+        "{:?}",
+        fixture.diagnostics()
+    );
+    fixture.write("all.yaml", &format!("{}---\n{policy}", map("a", "2"))).await;
+    assert_eq!(fixture.objects().await, "a=2");
+}

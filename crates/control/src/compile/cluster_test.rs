@@ -2,9 +2,12 @@
 
 use envoy_types::pb::envoy::{
     config::{
-        cluster::v3::circuit_breakers::Thresholds, core::v3::Address,
+        cluster::v3::circuit_breakers::Thresholds,
+        core::v3::Address,
         endpoint::v3::lb_endpoint::HostIdentifier,
+        listener::v3::{Listener, filter::ConfigType},
     },
+    extensions::filters::network::tcp_proxy::v3::TcpProxy,
     extensions::upstreams::http::v3::{
         HttpProtocolOptions,
         http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig},
@@ -238,4 +241,60 @@ spec: {address: web.other.example, labels: {app: web}}
         "{:?}",
         seen.findings
     );
+}
+
+/// The TCP filters of a listener.
+fn tcp_proxies(listener: &Listener) -> Vec<TcpProxy> {
+    let chains = listener.filter_chains.iter().chain(&listener.default_filter_chain);
+    let filters = chains.flat_map(|chain| &chain.filters);
+    let tcp = filters.filter_map(|filter| match &filter.config_type {
+        Some(ConfigType::TypedConfig(any)) if any.type_url.ends_with(".TcpProxy") => {
+            TcpProxy::decode(&*any.value).ok()
+        }
+        _ => None,
+    });
+    tcp.collect()
+}
+
+#[test]
+fn times_of_tcp_connections_reach_the_listener() {
+    let text = r"
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: default}
+spec: {clusterIP: 10.0.0.5, selector: {app: db}, ports: [{name: tcp, port: 5432}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: db}
+spec:
+  host: db
+  trafficPolicy: {connectionPool: {tcp: {idleTimeout: 24h, maxConnectionDuration: 48h}}}
+  subsets: [{name: a, labels: {a: a}, trafficPolicy: {connectionPool: {tcp: {idleTimeout: 6h}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: db}
+spec:
+  workloadSelector: {labels: {app: db}}
+  inboundConnectionPool: {tcp: {idleTimeout: 12h}}
+";
+    let seen = sidecar(&world(text), "default");
+    let outbound = &tcp_proxies(&seen.listener("10.0.0.5_5432"))[0];
+    assert_eq!(outbound.idle_timeout.map(|t| t.seconds), Some(24 * 3600));
+    assert_eq!(outbound.max_downstream_connection_duration.map(|t| t.seconds), Some(48 * 3600));
+    let metadata = json!({"LABELS": {"app": "db"}, "INBOUND": ["5432=127.0.0.1:4000"]});
+    let seen = sidecar_with(&world(text), "default", metadata);
+    let inbound = &tcp_proxies(&seen.listener("inbound_5432"))[0];
+    assert_eq!(inbound.idle_timeout.map(|t| t.seconds), Some(12 * 3600));
+    let split = format!(
+        "{text}---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: db}}\nspec:\n  hosts: [db]\n  \
+         tcp:\n  - match: [{{destinationSubnets: [10.9.0.0/16]}}]\n    route: [{{destination: {{host: db, subset: none}}}}]\n  \
+         - route: [{{destination: {{host: db}}, weight: 1}}, {{destination: {{host: db, subset: a}}, weight: 1}}]\n"
+    );
+    let seen = sidecar(&world(&split), "default");
+    let outbound = &tcp_proxies(&seen.listener("10.0.0.5_5432"))[0];
+    assert_eq!(outbound.idle_timeout.map(|t| t.seconds), Some(6 * 3600), "the shortest");
+    let said = "spec.tcp[0].match[0].destinationSubnets: not built yet";
+    assert!(seen.findings.iter().any(|found| found.contains(said)), "{:?}", seen.findings);
 }

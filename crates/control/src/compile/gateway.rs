@@ -250,7 +250,7 @@ fn tls(cx: &Cx<'_>, servers: &[Serving<'_>], port: u16) -> Vec<FilterChain> {
 
 /// Connections to nowhere: what is denied is not let through in the clear.
 fn closed(cx: &Cx<'_>) -> FilterChain {
-    let filter = tcp::proxy_filter(BLACK_HOLE, vec![(cx.name(BLACK_HOLE), 1)]);
+    let filter = tcp::proxy_filter(cx, BLACK_HOLE, vec![(cx.name(BLACK_HOLE), 1)]);
     hcm::chain("denied", Some(FilterChainMatch::default()), filter)
 }
 
@@ -268,7 +268,7 @@ fn raw(cx: &Cx<'_>, servers: &[Serving<'_>], port: u16) -> Vec<FilterChain> {
     for entry in bound(cx, servers) {
         let here = servers.iter().any(|server| !server.names(entry).is_empty());
         if let Some(to) = here.then(|| tcp::rule(cx, entry, place)).flatten() {
-            return vec![hcm::chain("tcp", None, tcp::proxy_filter(&format!("outbound_{port}"), to))];
+            return vec![hcm::chain("tcp", None, tcp::proxy_filter(cx, &format!("outbound_{port}"), to))];
         }
     }
     vec![closed(cx)]

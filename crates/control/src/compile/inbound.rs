@@ -176,7 +176,7 @@ pub(super) fn capture(cx: &Cx<'_>) -> Value {
         default_filter_chain: Some(hcm::chain(
             "virtualInbound-catchall",
             None,
-            tcp::proxy_filter(PASSTHROUGH, vec![(cx.name(PASSTHROUGH), 1)]),
+            tcp::proxy_filter(cx, PASSTHROUGH, vec![(cx.name(PASSTHROUGH), 1)]),
         )),
         ..Default::default()
     };
@@ -214,7 +214,7 @@ fn chains(
         hcm::chain(&format!("inbound_{port}_http"), matched, hcm::http_connection_filter(&manager))
     };
     let tcp = |matched| {
-        let filter = tcp::proxy_filter(&cluster, vec![(cluster.clone(), 1)]);
+        let filter = tcp::proxy_filter(cx, &cluster, vec![(cluster.clone(), 1)]);
         hcm::chain(&format!("inbound_{port}_tcp"), matched, filter)
     };
     match protocol {

@@ -55,7 +55,7 @@ fn unknown(cx: &Cx<'_>) -> FilterChain {
     let cluster = if cx.policy().allow_any { PASSTHROUGH } else { BLACK_HOLE };
     let name =
         if cluster == PASSTHROUGH { "virtualOutbound-catchall-tcp" } else { "virtualOutbound-blackhole" };
-    hcm::chain(name, None, tcp::proxy_filter(cluster, vec![(cx.name(cluster), 1)]))
+    hcm::chain(name, None, tcp::proxy_filter(cx, cluster, vec![(cx.name(cluster), 1)]))
 }
 
 /// A listener that gets its connections from `virtualOutbound`.
@@ -105,7 +105,8 @@ pub(super) fn tcp_listener(cx: &Cx<'_>, id: &ServiceId, number: u16) -> Value {
         })
         .collect();
     let to = tcp::destinations(cx, service, number);
-    let plain = hcm::chain("tcp", None, tcp::proxy_filter(&rds::service_cluster(cx, service, number), to));
+    let plain =
+        hcm::chain("tcp", None, tcp::proxy_filter(cx, &rds::service_cluster(cx, service, number), to));
     let by_name = tcp::tls_chains(cx, service, number);
     if !by_name.is_empty() {
         listener.listener_filters.push(hcm::tls_inspector());

@@ -53,7 +53,6 @@ pub(crate) fn gateway_class(generation: i64, parameters: Option<&str>) -> Value 
 /// Features of the conformance suite that this implementation has, in alphabetical order as asked for.
 const FEATURES: &[&str] = &[
     "GRPCRoute",
-    "GRPCRouteNamedRouteRule",
     "GRPCRouteRequestHeaderModifier",
     "Gateway",
     "GatewayAddressEmpty",
@@ -85,7 +84,6 @@ const FEATURES: &[&str] = &[
     "HTTPRouteResponseHeaderModification",
     "HTTPRouteRetry",
     "HTTPRouteRetryBackendTimeout",
-    "HTTPRouteRetryConnectionError",
     "HTTPRouteSchemeRedirect",
     "Mesh",
     "MeshConsumerRoute",

@@ -163,7 +163,24 @@ impl Report<'_> {
             .iter()
             .map(|condition| gateway_api::condition(condition, object.meta.generation))
             .collect();
-        json!({ "conditions": conditions, "observedGeneration": object.meta.generation })
+        let mut status = json!({ "conditions": conditions, "observedGeneration": object.meta.generation });
+        if let Spec::ServiceEntry(spec) = &object.spec {
+            let addresses: Vec<_> = spec.hosts.iter().flat_map(|host| self.allocated(&key, host)).collect();
+            if !addresses.is_empty() {
+                status["addresses"] = addresses.into();
+            }
+        }
+        status
+    }
+
+    /// The addresses that stand for a host of a ServiceEntry which declares none, as Istio writes them.
+    fn allocated(&self, entry: &Key, host: &str) -> Vec<Value> {
+        let services = self.world.services_of(&host.to_ascii_lowercase());
+        let service = services.iter().find(|service| service.object == *entry);
+        let ours = service.filter(|service| service.addresses.is_empty());
+        let pair = ours.and_then(|service| self.world.address(&service.id()));
+        let each = pair.into_iter().flat_map(|(v4, v6)| [v4, v6]);
+        each.map(|ip| json!({ "host": host, "value": ip.to_string() })).collect()
     }
 
     fn accepted(&self, key: &Key) -> Condition {

@@ -8,7 +8,7 @@ use std::{
 
 use heddle_resource::{Key, Object};
 use heddle_store::{Precondition, Revision, Store, StoreError};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::debug;
 
@@ -37,9 +37,6 @@ pub(crate) struct Writer {
 impl Writer {
     /// Works until the control plane ends.
     pub(crate) async fn run(mut self) {
-        if self.stores.iter().all(|store| store.read_only().is_some()) {
-            return;
-        }
         if self.ready.wait_for(|ready| *ready).await.is_err() {
             return;
         }
@@ -113,13 +110,13 @@ impl Writer {
     async fn write_one(&self, key: &Key, status: &Value) -> Result<(), StoreError> {
         for store in &self.stores {
             let Some(object) = store.get(key).await? else { continue };
-            if store.read_only().is_some() {
-                return Ok(());
-            }
             let Some(updated) = with_status(&object, status, &now()) else { return Ok(()) };
             let precondition = Revision::of(&object).map_or(Precondition::Any, Precondition::Revision);
-            store.put(updated, precondition).await?;
-            return Ok(());
+            return match store.put(updated, precondition).await {
+                // Files take a status all the same, and keep it in memory; other sources need not.
+                Err(StoreError::ReadOnly(_)) => Ok(()),
+                written => written.map(drop),
+            };
         }
         Ok(())
     }
@@ -132,9 +129,34 @@ fn with_status(object: &Object, status: &Value, now: &str) -> Option<Object> {
         return None;
     }
     let mut json = (*object.json).clone();
+    if let Some(Value::Object(metadata)) = json.get_mut("metadata") {
+        let api_version = object.kind.api_version();
+        manage(metadata, &status, &api_version, now);
+    }
     json.as_object_mut()?.insert("status".to_owned(), status);
     let spec = object.kind.read(&json).ok()?;
     Some(Object { spec, json: Arc::new(json), ..object.clone() })
+}
+
+/// The manager under whose name statuses are written.
+const MANAGER: &str = "heddle";
+
+/// Says in `managedFields` that the status is ours, as every write through the API does.
+fn manage(metadata: &mut Map<String, Value>, status: &Value, api_version: &str, now: &str) {
+    let entries = metadata.entry("managedFields").or_insert_with(|| Value::Array(Vec::new()));
+    let Value::Array(entries) = entries else { return };
+    entries.retain(|entry| !(entry["manager"] == MANAGER && entry["subresource"] == "status"));
+    let fields = status.as_object().into_iter().flatten();
+    let fields: Map<_, _> = fields.map(|(name, _)| (format!("f:{name}"), json!({}))).collect();
+    entries.push(json!({
+        "manager": MANAGER,
+        "operation": "Update",
+        "apiVersion": api_version,
+        "time": now,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": { "f:status": fields },
+        "subresource": "status",
+    }));
 }
 
 async fn until(next: Option<Instant>) {

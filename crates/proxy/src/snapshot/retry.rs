@@ -1,5 +1,6 @@
 //! Retry policies (`config.route.v3.RetryPolicy`).
 
+use std::fmt;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -76,6 +77,14 @@ const CONDITIONS: [(&str, RetryOn); 16] = [
     ("unavailable", RetryOn::GRPC_UNAVAILABLE),
 ];
 
+impl fmt::Display for RetryOn {
+    /// The conditions by name, as `retry_on` has them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = CONDITIONS.iter().filter(|(_, bit)| self.any(*bit)).map(|(name, _)| *name);
+        f.write_str(&names.collect::<Vec<_>>().join(","))
+    }
+}
+
 impl RetryOn {
     /// `5xx`: any 5xx answer, or none at all.
     pub const SERVER_ERROR: RetryOn = RetryOn(1);
@@ -129,5 +138,17 @@ impl RetryOn {
     /// No condition.
     pub fn is_empty(self) -> bool {
         self.0 == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RetryOn;
+
+    #[test]
+    fn conditions_are_printed_as_they_are_written() {
+        let text = "5xx,reset-before-request,connect-failure,retriable-status-codes,unavailable";
+        assert_eq!(RetryOn::parse(text).to_string(), text);
+        assert_eq!(RetryOn::default().to_string(), "");
     }
 }

@@ -54,7 +54,9 @@ impl Member {
     pub(crate) fn take_idle(&self, cluster: &Cluster) -> Option<(Wire, Lease)> {
         loop {
             let mut resting = self.idle.wires.borrow_mut().pop()?;
-            if resting.wire.is_quiet() && !expired(&resting, cluster.idle_timeout, Instant::now()) {
+            let now = Instant::now();
+            let old = cluster.max_connection_duration.is_some_and(|most| now - resting.opened >= most);
+            if resting.wire.is_quiet() && !old && !expired(&resting, cluster.idle_timeout, now) {
                 let Resting { wire, opened, requests, counted, .. } = resting;
                 return Some((wire, Lease { opened, requests, counted }));
             }

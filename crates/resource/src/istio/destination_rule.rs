@@ -160,9 +160,9 @@ described! {
         /// TCP keep-alive.
         acts "tcpKeepalive" tcp_keepalive: Option<TcpKeepalive>;
         /// Longest life of a connection.
-        later "maxConnectionDuration" max_connection_duration: Option<Dur>;
+        acts "maxConnectionDuration" max_connection_duration: Option<Dur>;
         /// Idle time after which a connection is closed; absent: 1 h.
-        later "idleTimeout" idle_timeout: Option<Dur>;
+        acts "idleTimeout" idle_timeout: Option<Dur>;
     }
 
     /// TCP keep-alive.

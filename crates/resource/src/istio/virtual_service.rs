@@ -352,7 +352,7 @@ described! {
     pub struct TlsMatchAttributes {
         /// Server names, `*.suffix` allowed.
         acts "sniHosts" sni_hosts: Vec<String>, required;
-        /// Addresses or CIDR ranges of the destination.
+        /// Addresses or CIDR ranges of the destination; a match with some never holds.
         later "destinationSubnets" destination_subnets: Vec<String>;
         /// Port that was called.
         acts "port" port: Option<u16>;
@@ -374,7 +374,7 @@ described! {
 
     /// Conditions on a TCP connection, all of which must hold.
     pub struct L4MatchAttributes {
-        /// Addresses or CIDR ranges of the destination.
+        /// Addresses or CIDR ranges of the destination; a match with some never holds.
         later "destinationSubnets" destination_subnets: Vec<String>;
         /// Port that was called.
         acts "port" port: Option<u16>;

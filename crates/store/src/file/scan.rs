@@ -215,11 +215,12 @@ fn parse(path: &Path, text: &str, signature: Option<Signature>, options: &FileOp
                 }
             }
             Admission::Refused(diagnostics) => {
-                state.diagnostics.extend(diagnostics);
                 match key_of(&document, &options.default_namespace) {
                     Some(key) => state.entries.push(Entry::Broken(key)),
-                    None => state.obscure = true,
+                    // A kind that is not built hides no object of another.
+                    None => state.obscure |= diagnostics.iter().any(|found| found.code != "HDL0014"),
                 }
+                state.diagnostics.extend(diagnostics);
             }
             Admission::NotOurs(diagnostic) => state.diagnostics.push(diagnostic),
         }

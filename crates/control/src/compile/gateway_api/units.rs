@@ -145,7 +145,7 @@ fn listener(cx: &Cx<'_>, id: &ParentId, port: u16) -> Value {
         if clusters.is_empty() {
             clusters.push((closed(), 1));
         }
-        tcp::proxy_filter(&format!("tcp.{port}.{}", target.route.key.name), clusters)
+        tcp::proxy_filter(cx, &format!("tcp.{port}.{}", target.route.key.name), clusters)
     };
     let bind = cx.bind();
     let name = format!("{bind}_{port}");
