@@ -215,9 +215,13 @@ impl Proxy {
         self.plane.published.load()
     }
 
-    /// Drains: connections are asked to end while new ones are still taken; returns when none is open, or after `most`.
+    /// Drains: connections are asked to end while new ones are still taken. When none is open, the listening sockets
+    /// are closed, and who came at the last moment is still served. Returns after `most` at the latest.
     pub async fn drain(&self, most: Duration) {
+        let end = tokio::time::Instant::now() + most;
         self.plane.drain_connections(most).await;
+        self.plane.close_sockets();
+        self.plane.drain_connections(end.saturating_duration_since(tokio::time::Instant::now())).await;
     }
 
     /// Waits until `/quitquitquit` was asked for.
@@ -274,9 +278,13 @@ impl Plane {
         counts
     }
 
-    async fn stop(&self) {
+    fn close_sockets(&self) {
         self.drain.advance(Phase::Closing);
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner).close(&self.workers);
+    }
+
+    async fn stop(&self) {
+        self.close_sockets();
         self.workers.tell_all(|_| Message::Wish(Wish::Cut, None));
         self.workers.tell_all(|_| Message::Stop);
         let done = async {

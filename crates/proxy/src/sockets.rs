@@ -115,6 +115,8 @@ pub(crate) struct Sockets {
     own_ports: HashSet<u16>,
     /// Where captured connections come from, if that is another network, and at which addresses there.
     captured: Option<(Arc<dyn WorkloadNetwork>, Vec<SocketAddr>)>,
+    /// Nothing is opened any more.
+    closed: bool,
 }
 
 impl Sockets {
@@ -137,6 +139,9 @@ impl Sockets {
 
     /// Opens what the generation has and closes what it has not.
     pub(crate) fn follow(&mut self, snapshot: &Snapshot, workers: &Workers<Message>) {
+        if self.closed {
+            return;
+        }
         let mut wanted: HashMap<SocketAddr, Arc<Listener>> = HashMap::new();
         for listener in snapshot.listeners.values().filter(|listener| listener.bind_to_port) {
             for address in &listener.addresses {
@@ -240,8 +245,9 @@ impl Sockets {
         Ok(())
     }
 
-    /// Closes every listening socket.
+    /// Closes every listening socket, for good.
     pub(crate) fn close(&mut self, workers: &Workers<Message>) {
+        self.closed = true;
         for address in self.serving.drain().map(|(address, _)| address) {
             workers.tell_all(|_| Message::Refuse(address));
         }

@@ -164,7 +164,8 @@ async fn is_h2(wire: &mut Wire, codec: Codec, idle: Option<Duration>, control: &
         Codec::Http2 => return Some(true),
         Codec::Auto => {}
     }
-    let (mut alarm, deadline) = (Alarm::default(), idle.map(|idle| Instant::now() + idle));
+    let (mut alarm, mut deadline) = (Alarm::default(), idle.map(|idle| Instant::now() + idle));
+    let mut draining = false;
     poll_fn(|cx| {
         loop {
             let data = wire.data();
@@ -180,9 +181,12 @@ async fn is_h2(wire: &mut Wire, codec: Codec, idle: Option<Duration>, control: &
                 Poll::Ready(_) => return Poll::Ready(None),
                 Poll::Pending => {
                     control.register(cx.waker());
-                    // Nobody waits for an answer here.
-                    if control.wish() >= Wish::Drain {
+                    if control.wish() == Wish::Cut {
                         return Poll::Ready(None);
+                    }
+                    // The first request may be on its way.
+                    if control.wish() == Wish::Drain && !std::mem::replace(&mut draining, true) {
+                        deadline = Some(Instant::now() + serve::DRAIN_IDLE);
                     }
                     return alarm.poll(cx, deadline).map(|()| None);
                 }

@@ -23,7 +23,7 @@ use crate::telemetry::{Flags, Record};
 use crate::worker::Worker;
 
 /// How long an idle connection of a draining proxy is left open: long enough for a request that is on its way.
-const DRAIN_IDLE: Duration = Duration::from_secs(1);
+pub(crate) const DRAIN_IDLE: Duration = Duration::from_secs(1);
 /// How long a closing connection waits for its peer to read what was sent (Envoy `delayed_close_timeout`).
 const LINGER: Duration = Duration::from_secs(1);
 /// The most that is read from a closing connection.

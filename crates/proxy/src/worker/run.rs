@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use heddle_runtime::Drain;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::Worker;
 use crate::conn::open::open;
@@ -42,7 +42,7 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// Runs until the channel is closed.
 pub(crate) async fn run(worker: Rc<Worker>, mut messages: mpsc::UnboundedReceiver<Message>) {
-    let mut accepting: HashMap<SocketAddr, Rc<Notify>> = HashMap::new();
+    let mut accepting: HashMap<SocketAddr, (Rc<Notify>, JoinHandle<()>)> = HashMap::new();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -63,16 +63,18 @@ pub(crate) async fn run(worker: Rc<Worker>, mut messages: mpsc::UnboundedReceive
                 Ok((address, socket)) => {
                     let end = Rc::new(Notify::new());
                     let task = accept(worker.clone(), listener, socket, end.clone());
-                    tokio::task::spawn_local(task);
-                    if let Some(old) = accepting.insert(address, end) {
+                    let task = tokio::task::spawn_local(task);
+                    if let Some((old, _)) = accepting.insert(address, (end, task)) {
                         old.notify_one();
                     }
                 }
                 Err(error) => tracing::error!(%listener, %error, "cannot accept connections"),
             },
             Some(Message::Refuse(address)) => {
-                if let Some(end) = accepting.remove(&address) {
+                if let Some((end, task)) = accepting.remove(&address) {
                     end.notify_one();
+                    // Who is counted after this finds those that were accepted last.
+                    let _ = task.await;
                 }
             }
             Some(Message::Wish(wish, listener)) => {
@@ -121,9 +123,12 @@ async fn accept(worker: Rc<Worker>, name: Name, socket: TcpListener, end: Rc<Not
             }
         }
     }
-    let mut cx = Context::from_waker(Waker::noop());
-    while let Poll::Ready(Ok((stream, peer))) = socket.poll_accept(&mut cx) {
-        serve(&worker, &name, stream, peer);
+    // The system itself is asked: the runtime may not have heard of them yet.
+    let Ok(socket) = socket.into_std() else { return };
+    while let Ok((stream, peer)) = socket.accept() {
+        if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+            serve(&worker, &name, stream, peer);
+        }
     }
 }
 
