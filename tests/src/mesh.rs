@@ -151,6 +151,8 @@ impl Drop for Role {
 pub struct Mesh {
     pub control: Role,
     pub scratch: TempDir,
+    /// Workers of each proxy that joins from now on.
+    pub workers: usize,
 }
 
 impl Mesh {
@@ -205,7 +207,7 @@ impl Mesh {
         }
         args.extend(flags);
         let control = Role::start("control", &scratch.path().join("control"), &args);
-        Self { control, scratch }
+        Self { control, scratch, workers: 1 }
     }
 
     pub fn api(&self) -> String {
@@ -273,7 +275,7 @@ impl Mesh {
 
     fn proxy(&self, workload: &str, namespace: &str, labels: &BTreeMap<&str, &str>, more: &[&str]) -> Role {
         let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        let (xds, labels) = (self.xds(), labels.join(","));
+        let (xds, labels, workers) = (self.xds(), labels.join(","), self.workers.to_string());
         let mut args = vec!["proxy", "--xds", &xds, "--namespace", namespace, "--workload", workload];
         args.extend([
             "--labels",
@@ -283,7 +285,7 @@ impl Mesh {
             "--dns",
             "127.0.0.1:0",
             "--workers",
-            "1",
+            &workers,
         ]);
         args.extend(more);
         Role::start(workload, &self.scratch.path().join(format!("{namespace}.{workload}")), &args)

@@ -1,27 +1,29 @@
 //! One instance of a service, as a process that can be killed: `instance NAME VERSION MILLIS`.
 //!
-//! Every request takes MILLIS and is answered with the name and the version. Prints `port N` when it listens. Commands
+//! Speaks HTTP/1.1 and HTTP/2. Every request takes MILLIS and is answered with the name and the version. Prints `port N` when it listens. Commands
 //! by standard input, each answered by one line: `hold N` keeps all answers back and says `holding GETS POSTS` once at
-//! least N GETs wait; `release` lets them go; `count` says `served GETS POSTS`. Ends with its input.
+//! least N GETs wait; `finish` says `idle` once nothing waits; `count` says `served GETS POSTS`. Ends with its input.
 #![expect(clippy::print_stdout, reason = "its starter reads what it prints")]
 
 use std::{
     convert::Infallible,
     io::BufRead,
     net::{Ipv4Addr, SocketAddr},
-    rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
-    task::LocalSet,
 };
 
 /// Requests of one method.
@@ -56,14 +58,14 @@ fn main() {
     let mut next = || args.next().unwrap_or_default();
     let (name, version) = (next(), next());
     let takes = Duration::from_millis(next().parse().unwrap_or(0));
-    let instance = Rc::new(Instance { name, version, takes, now: watch::Sender::new(Now::default()) });
+    let instance = Arc::new(Instance { name, version, takes, now: watch::Sender::new(Now::default()) });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
-    LocalSet::new().block_on(&runtime, async {
+    runtime.block_on(async {
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await;
         let listener = listener.unwrap_or_else(|error| panic!("{error}"));
         println!("port {}", listener.local_addr().map(|at| at.port()).unwrap_or_default());
-        tokio::task::spawn_local(serve(instance.clone(), listener));
+        tokio::spawn(serve(instance.clone(), listener));
         obey(&instance).await;
     });
 }
@@ -88,9 +90,10 @@ async fn obey(instance: &Instance) {
                     println!("holding {} {}", now.waiting.gets, now.waiting.posts);
                 }
             }
-            ("release", _) => {
-                instance.now.send_modify(|now| now.holding = false);
-                println!("released");
+            ("finish", _) => {
+                if seen.wait_for(|now| now.waiting.gets + now.waiting.posts == 0).await.is_ok() {
+                    println!("idle");
+                }
             }
             _ => {
                 let served = seen.borrow_and_update().served;
@@ -100,20 +103,21 @@ async fn obey(instance: &Instance) {
     }
 }
 
-async fn serve(instance: Rc<Instance>, listener: TcpListener) {
+async fn serve(instance: Arc<Instance>, listener: TcpListener) {
     while let Ok((stream, _)) = listener.accept().await {
         // A small answer must not wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
         let instance = instance.clone();
-        tokio::task::spawn_local(async move {
+        tokio::spawn(async move {
             let answer = service_fn(move |request| answer(instance.clone(), request));
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+            let _ =
+                auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await;
         });
     }
 }
 
 async fn answer(
-    instance: Rc<Instance>,
+    instance: Arc<Instance>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();

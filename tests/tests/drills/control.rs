@@ -2,6 +2,7 @@
 
 use crate::{
     ground::Ground,
+    load::MANY,
     plane::Kind,
     routes::{Routes, VERSIONS},
 };
@@ -15,7 +16,7 @@ async fn the_control_plane_dies(kind: Kind) {
     }
     let (mut ground, mut instances) = Ground::prepare(kind, &VERSIONS).await;
     let mut routes = Routes::prepare(&ground.mesh).await;
-    let (load, seen) = routes.load(&ground.plane).await;
+    let (load, seen) = routes.load(&ground.plane, &ground.members, MANY).await;
     for _ in 0..3 {
         let before = routes.change().await.unwrap_or_else(|e| panic!("{e}"));
         seen.arrives(before).await;
@@ -35,7 +36,9 @@ async fn the_control_plane_dies(kind: Kind) {
         ground.sends_to(&instances).await;
         load.answered(100).await;
     }
-    ground.plane.conclude("the control plane dies", load).await;
+    let conclusion = ground.plane.conclude("the control plane dies", load).await;
+    conclusion.holds();
+    conclusion.no_post_failed();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

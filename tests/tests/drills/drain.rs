@@ -8,6 +8,9 @@ use crate::{
 /// GETs that at least are under way when a proxy is told to drain.
 const IN_FLIGHT: u64 = 16;
 
+/// How often a proxy takes over.
+const TURNS: usize = 8;
+
 async fn proxies_drain(kind: Kind) {
     if !kind.is_here() {
         return;
@@ -15,7 +18,7 @@ async fn proxies_drain(kind: Kind) {
     let (mut ground, _instances) = Ground::prepare(kind, &["v1", "v1"]).await;
     let load = ground.load();
     load.answered(200).await;
-    for turn in 0..4 {
+    for turn in 0..TURNS {
         let next = Plane::start(kind, &ground.mesh, &format!("next-{turn}"));
         next.carries(None).await;
         let in_flight = load.in_flight();
@@ -34,7 +37,9 @@ async fn proxies_drain(kind: Kind) {
         drained.ends().await;
         load.answered(100).await;
     }
-    ground.plane.conclude("proxies drain", load).await;
+    let conclusion = ground.plane.conclude("proxies drain", load).await;
+    conclusion.holds();
+    conclusion.no_post_failed();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

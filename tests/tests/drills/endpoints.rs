@@ -20,11 +20,14 @@ async fn endpoints_come_and_go(kind: Kind) {
         ground.deregister(&leaving);
         ground.sends_to(&instances).await;
         load.answered(50).await;
+        leaving.empties().await;
         assert!(leaving.served().await.gets > 0, "{} never answered", leaving.name);
         drop(leaving);
         load.answered(50).await;
     }
-    ground.plane.conclude("instances come and go", load).await;
+    let conclusion = ground.plane.conclude("instances come and go", load).await;
+    conclusion.holds();
+    conclusion.no_post_failed();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

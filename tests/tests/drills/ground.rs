@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 
 use crate::{
     instance::Instance,
-    load::{Ask, Judge, Load},
+    load::{Ask, Asked, Judge, Load, MANY},
     plane::{Kind, Plane},
 };
 
@@ -26,27 +26,57 @@ pub(crate) const CLUSTER: &str = "outbound|80||shop.default.svc.cluster.local";
 /// Any instance may answer.
 pub(crate) const ANY: Ask = Ask { host: SHOP, path: "/", headers: &[] };
 
-const SERVICE: &str = "
+/// What the instances are spoken to in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    /// With prior knowledge: many requests share a connection, and die with it.
+    Http2,
+}
+
+impl Protocol {
+    /// Name of the service's port, from which the protocol is read.
+    fn port(self) -> &'static str {
+        match self {
+            Self::Http1 => "http",
+            Self::Http2 => "http2",
+        }
+    }
+}
+
+fn service(protocol: Protocol) -> String {
+    let port = protocol.port();
+    format!(
+        "
 apiVersion: v1
 kind: Service
-metadata: {name: shop}
-spec: {selector: {app: shop}, ports: [{name: http, port: 80}]}
-";
+metadata: {{name: shop}}
+spec: {{selector: {{app: shop}}, ports: [{{name: {port}, port: 80}}]}}
+"
+    )
+}
 
 pub(crate) struct Ground {
     pub(crate) mesh: Mesh,
     pub(crate) plane: Plane,
     pub(crate) members: Arc<Members>,
+    protocol: Protocol,
     started: usize,
 }
 
 impl Ground {
     /// With one instance of `shop` per version, all of them known to the proxy.
     pub(crate) async fn prepare(kind: Kind, versions: &[&str]) -> (Self, Vec<Instance>) {
-        let mesh = Mesh::durable();
-        mesh.apply(SERVICE);
+        Self::with(kind, versions, Protocol::Http1).await
+    }
+
+    pub(crate) async fn with(kind: Kind, versions: &[&str], protocol: Protocol) -> (Self, Vec<Instance>) {
+        let mut mesh = Mesh::durable();
+        // Workers have nothing in common but the configuration: what one learns, the other has to learn.
+        mesh.workers = 2;
+        mesh.apply(&service(protocol));
         let plane = Plane::start(kind, &mesh, "client");
-        let mut ground = Self { mesh, plane, members: Arc::default(), started: 0 };
+        let mut ground = Self { mesh, plane, members: Arc::default(), protocol, started: 0 };
         let mut instances = Vec::new();
         for version in versions {
             instances.push(ground.add(version, &[]).await);
@@ -89,9 +119,10 @@ metadata:
     heddle.dev/health: http:/healthy
     heddle.dev/health-interval: 200ms
     heddle.dev/health-unhealthy-threshold: '2'
-spec: {{address: {}, ports: {{http: {}}}, labels: {{app: shop, version: {version}}}}}
+spec: {{address: {}, ports: {{{}: {}}}, labels: {{app: shop, version: {version}}}}}
 ",
             address.ip(),
+            self.protocol.port(),
             address.port()
         ));
         instance
@@ -128,25 +159,19 @@ spec: {{address: {}, ports: {{http: {}}}, labels: {{app: shop, version: {version
 
     /// Load through the proxy.
     pub(crate) fn load(&self) -> Load {
-        Load::start(self.plane.outbound, &[ANY], self.members.clone())
+        Load::start(self.plane.outbound, MANY, &[ANY], self.members.clone())
     }
 }
 
 /// Who may answer for the shop: everybody who joined, until nobody may send there any more.
+#[derive(Default)]
 pub(crate) struct Members {
-    begun: Instant,
     /// When the proxy stopped sending to an instance.
-    left: Mutex<BTreeMap<String, Option<Duration>>>,
+    left: Mutex<BTreeMap<String, Option<Instant>>>,
 }
 
 /// How long after its admin interface has stopped naming an endpoint a worker of Envoy may still pick it.
 const HANDED_ON: Duration = Duration::from_millis(250);
-
-impl Default for Members {
-    fn default() -> Self {
-        Self { begun: Instant::now(), left: Mutex::default() }
-    }
-}
 
 impl Members {
     fn joins(&self, name: &str) {
@@ -156,7 +181,7 @@ impl Members {
     /// Nobody but these is sent anything from now on.
     fn are<'n>(&self, names: impl Iterator<Item = &'n str>) {
         let names: BTreeSet<&str> = names.collect();
-        let now = self.begun.elapsed();
+        let now = Instant::now();
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, when) in left.iter_mut().filter(|(name, _)| !names.contains(name.as_str())) {
             when.get_or_insert(now);
@@ -165,16 +190,12 @@ impl Members {
 }
 
 impl Judge for Members {
-    fn before(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
-    }
-
-    fn judge(&self, _ask: &Ask, before: u64, answer: &Answer) -> Result<(), String> {
+    fn judge(&self, asked: &Asked<'_>, answer: &Answer) -> Result<(), String> {
         let name = answer.backend();
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         match left.get(&name) {
             None => Err(format!("`{name}` is no instance of {SHOP}")),
-            Some(Some(when)) if *when + HANDED_ON < Duration::from_micros(before) => {
+            Some(Some(when)) if *when + HANDED_ON < asked.at => {
                 Err(format!("{name} had left before the request was sent"))
             }
             Some(_) => Ok(()),

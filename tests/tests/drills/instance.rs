@@ -62,6 +62,11 @@ impl Instance {
         counts(&self.ask("count", "served").await)
     }
 
+    /// Waits until no request is under way here.
+    pub(crate) async fn empties(&mut self) {
+        self.ask("finish", "idle").await;
+    }
+
     /// kill -9.
     pub(crate) async fn kill(&mut self) {
         self.child.kill().await.unwrap_or_else(|e| panic!("{}: {e}", self.name));

@@ -2,7 +2,11 @@
 
 use heddle_tests::say;
 
-use crate::{ground::Ground, instance::Instance, plane::Kind};
+use crate::{
+    ground::{Ground, Protocol},
+    instance::Instance,
+    plane::Kind,
+};
 
 /// GETs that at least are under way at an instance when it is killed.
 const IN_FLIGHT: u64 = 16;
@@ -16,11 +20,11 @@ enum Notice {
     Health,
 }
 
-async fn instances_die(kind: Kind) {
+async fn instances_die(kind: Kind, protocol: Protocol) {
     if !kind.is_here() {
         return;
     }
-    let (mut ground, mut instances) = Ground::prepare(kind, &["v1", "v1"]).await;
+    let (mut ground, mut instances) = Ground::with(kind, &["v1", "v1"], protocol).await;
     let load = ground.load();
     for notice in [Notice::Lease, Notice::Health, Notice::Lease, Notice::Health] {
         let (mut victim, heartbeat) = match notice {
@@ -50,15 +54,20 @@ async fn instances_die(kind: Kind) {
     instances.push(ground.add("v1", &[]).await);
     ground.sends_to(&instances).await;
     load.answered(100).await;
-    ground.plane.conclude("instances are killed", load).await;
+    ground.plane.conclude(&format!("instances are killed, {protocol:?}"), load).await.holds();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn instances_are_killed_under_load() {
-    instances_die(Kind::Heddle).await;
+    instances_die(Kind::Heddle, Protocol::Http1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn instances_of_http2_are_killed_under_load() {
+    instances_die(Kind::Heddle, Protocol::Http2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn instances_are_killed_under_load_with_envoy() {
-    instances_die(Kind::Envoy).await;
+    instances_die(Kind::Envoy, Protocol::Http1).await;
 }

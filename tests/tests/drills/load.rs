@@ -17,9 +17,18 @@ use heddle_tests::{
 };
 use tokio::task::JoinHandle;
 
-/// Clients that send GETs, and those that send POSTs.
-const GETS: usize = 64;
-const POSTS: usize = 8;
+/// How many clients there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clients {
+    pub(crate) gets: usize,
+    pub(crate) posts: usize,
+}
+
+/// So many that far more than 16 GETs are under way at each of a few instances.
+pub(crate) const MANY: Clients = Clients { gets: 64, posts: 8 };
+/// Enough to meet every state of a configuration.
+pub(crate) const SOME: Clients = Clients { gets: 24, posts: 4 };
+
 /// How many failures are kept whole.
 const KEPT: usize = 12;
 
@@ -33,11 +42,21 @@ pub(crate) struct Ask {
 
 /// Knows which answers are right.
 pub(crate) trait Judge: Send + Sync + 'static {
-    /// What is known before a request is sent; given back with its answer.
-    fn before(&self) -> u64;
+    /// What answers have shown when a request is sent; given back with its answer.
+    fn before(&self) -> u64 {
+        0
+    }
 
     /// Judges an answer with status 200.
-    fn judge(&self, ask: &Ask, before: u64, answer: &Answer) -> Result<(), String>;
+    fn judge(&self, asked: &Asked<'_>, answer: &Answer) -> Result<(), String>;
+}
+
+/// A request as it was sent.
+pub(crate) struct Asked<'a> {
+    pub(crate) ask: &'a Ask,
+    pub(crate) at: Instant,
+    /// [`Judge::before`] when it was sent.
+    pub(crate) before: u64,
 }
 
 /// What came of the requests of one method.
@@ -78,7 +97,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn start(to: SocketAddr, asks: &[Ask], judge: Arc<dyn Judge>) -> Self {
+    pub(crate) fn start(to: SocketAddr, clients: Clients, asks: &[Ask], judge: Arc<dyn Judge>) -> Self {
         let shared = Arc::new(Shared {
             asks: asks.to_vec(),
             judge,
@@ -91,10 +110,10 @@ impl Load {
             begun: Instant::now(),
         });
         let client = |number| {
-            let method = if number < GETS { "GET" } else { "POST" };
+            let method = if number < clients.gets { "GET" } else { "POST" };
             tokio::spawn(Client { shared: shared.clone(), method, number }.run())
         };
-        let clients = (0..GETS + POSTS).map(client).collect();
+        let clients = (0..clients.gets + clients.posts).map(client).collect();
         Self { shared, clients }
     }
 
@@ -191,7 +210,6 @@ impl Client {
     /// One request; yields the connection when it can carry another.
     async fn exchange(&self, open: Option<Open>, ask: &Ask) -> Option<Open> {
         let shared = &self.shared;
-        let before = shared.judge.before();
         let mut open = match open {
             Some(open) => open,
             None => {
@@ -208,6 +226,7 @@ impl Client {
         };
         let body: &[u8] = if self.method == "POST" { &[b'x'; 1024] } else { b"" };
         let get = u64::from(self.method == "GET");
+        let asked = Asked { ask, at: Instant::now(), before: shared.judge.before() };
         let idle = open.since.elapsed();
         shared.in_flight.fetch_add(get, Relaxed);
         let outcome = open.connection.send(self.method, ask.host, ask.path, ask.headers, body).await;
@@ -220,7 +239,7 @@ impl Client {
         });
         let outcome = outcome.map_err(|error| format!("{error} (idle before for {idle:?})")).map(|answer| {
             let verdict = match answer.status {
-                200 => shared.judge.judge(ask, before, &answer),
+                200 => shared.judge.judge(&asked, &answer),
                 _ => Ok(()),
             };
             (answer, verdict)
@@ -308,10 +327,14 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    /// Every GET was answered, and rightly.
-    pub(crate) fn nothing_failed(&self) {
+    /// Every GET was answered.
+    pub(crate) fn no_get_failed(&self) {
         assert!(self.gets.failed == 0, "{self}\n{}", self.gets.examples());
-        self.nothing_wrong();
+    }
+
+    /// Every POST was answered.
+    pub(crate) fn no_post_failed(&self) {
+        assert!(self.posts.failed == 0, "{self}\n{}", self.posts.examples());
     }
 
     /// Every answer was a right one.

@@ -11,5 +11,6 @@ mod ground;
 mod instance;
 mod kills;
 mod load;
+mod mixed;
 mod plane;
 mod routes;

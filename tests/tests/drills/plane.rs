@@ -15,13 +15,19 @@ use heddle_tests::{
 };
 use serde_json::Value;
 
-use crate::{ground::SHOP, load::Load};
+use crate::{
+    ground::SHOP,
+    load::{Load, Report},
+};
 
 /// Whose data plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Heddle,
+    /// By the delta variant of ADS.
     Envoy,
+    /// By the state-of-the-world variant.
+    EnvoySotw,
 }
 
 impl Kind {
@@ -46,11 +52,12 @@ pub(crate) struct Plane {
 
 impl Plane {
     pub(crate) fn start(kind: Kind, mesh: &Mesh, name: &str) -> Self {
-        match (kind, peer::envoy()) {
-            (Kind::Envoy, Some(binary)) => {
+        let envoy = if kind == Kind::Heddle { None } else { peer::envoy() };
+        match envoy {
+            Some(binary) => {
                 let outbound = free_address([127, 0, 0, 1]);
                 let join = Join {
-                    api: "DELTA_GRPC",
+                    api: if kind == Kind::EnvoySotw { "GRPC" } else { "DELTA_GRPC" },
                     xds: mesh.control.address("xds"),
                     role: "sidecar",
                     metadata: &format!("OUTBOUND: \"{outbound}\", INTERCEPTION_MODE: NONE"),
@@ -59,7 +66,7 @@ impl Plane {
                 let envoy = Envoy::start(name, &binary, &join, mesh.scratch.path());
                 Self { kind, outbound, admin: envoy.admin, process: Process::Envoy(envoy) }
             }
-            _ => {
+            None => {
                 let role = mesh.client(name, "default", &BTreeMap::from([("app", "client")]));
                 Self {
                     kind,
@@ -71,35 +78,28 @@ impl Plane {
         }
     }
 
-    /// Waits until it answers for the shop, with a header if one is named.
-    pub(crate) async fn carries(&self, header: Option<&str>) {
+    /// Waits until it answers for the shop, with a header if one is given.
+    pub(crate) async fn carries(&self, header: Option<(&str, &str)>) {
         eventually(&format!("{SHOP} through {:?}, with {header:?}", self.kind), || async {
             let mut connection = Connection::open(self.outbound).await?;
             let answer = connection.send("GET", SHOP, "/", &[], b"").await?;
-            let complete = header.is_none_or(|name| answer.headers.contains_key(name));
+            let complete = header
+                .is_none_or(|(name, value)| answer.headers.get(name).is_some_and(|found| found == value));
             if answer.status == 200 && complete { Ok(()) } else { Err(format!("{answer:?}")) }
         })
         .await;
     }
 
-    /// Ends the load that went here and says what came of it. With heddle's proxy no GET may have failed; with Envoy
-    /// none for want of a route or a cluster. No answer may be wrong with either.
-    pub(crate) async fn conclude(&self, drill: &str, load: Load) {
+    /// Ends the load that went here and says what came of it.
+    pub(crate) async fn conclude(&self, drill: &str, load: Load) -> Conclusion {
         let report = load.finish().await;
-        match self.kind {
-            Kind::Heddle => {
-                say(&format!("{drill}, heddle: {report}"));
-                report.nothing_failed();
-            }
-            Kind::Envoy => {
-                let disorder = self.disorder().await;
-                say(&format!("{drill}, Envoy: {report}; {disorder:?}"));
-                report.nothing_wrong();
-                let (examples, log) = (report.gets.examples(), self.log());
-                let ordered = (disorder.no_route, disorder.no_cluster) == (0, 0);
-                assert!(ordered, "NR or NC: {disorder:?}: {report}\n{examples}\n{log}");
-            }
-        }
+        let disorder = match &self.process {
+            Process::Heddle(_) => None,
+            Process::Envoy(_) => Some(self.disorder().await),
+        };
+        let shown = disorder.as_ref().map(|disorder| format!("; {disorder:?}")).unwrap_or_default();
+        say(&format!("{drill}, {:?}: {report}{shown}", self.kind));
+        Conclusion { report, disorder, log: self.log() }
     }
 
     /// Tells the proxy to drain: by SIGTERM, after which heddle's proxy ends when nothing is open; Envoy, which SIGTERM
@@ -171,6 +171,35 @@ impl Plane {
             Process::Heddle(role) => role.log(),
             Process::Envoy(envoy) => envoy.log(),
         }
+    }
+}
+
+/// What came of a drill.
+pub(crate) struct Conclusion {
+    report: Report,
+    disorder: Option<Disorder>,
+    log: String,
+}
+
+impl Conclusion {
+    /// With heddle's proxy no GET has failed; with Envoy none for want of a route or a cluster. No answer was wrong with
+    /// either.
+    pub(crate) fn holds(&self) {
+        let Self { report, disorder, log } = self;
+        report.nothing_wrong();
+        match disorder {
+            None => report.no_get_failed(),
+            Some(disorder) => {
+                let ordered = (disorder.no_route, disorder.no_cluster) == (0, 0);
+                let examples = report.gets.examples();
+                assert!(ordered, "NR or NC: {disorder:?}: {report}\n{examples}\n{log}");
+            }
+        }
+    }
+
+    /// Nothing was killed, so no POST has failed either.
+    pub(crate) fn no_post_failed(&self) {
+        self.report.no_post_failed();
     }
 }
 

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::{
-    ground::Ground,
-    load::{Ask, Judge, Load},
+    ground::{Ground, Members},
+    load::{Ask, Asked, Clients, Judge, Load, SOME},
     plane::{Kind, Plane},
 };
 
@@ -131,6 +131,7 @@ pub(crate) struct Seen {
     /// The newest that was met.
     newest: watch::Sender<u64>,
     all: Mutex<BTreeSet<u64>>,
+    members: Arc<Members>,
 }
 
 impl Judge for Seen {
@@ -138,7 +139,7 @@ impl Judge for Seen {
         *self.newest.borrow()
     }
 
-    fn judge(&self, ask: &Ask, before: u64, answer: &Answer) -> Result<(), String> {
+    fn judge(&self, asked: &Asked<'_>, answer: &Answer) -> Result<(), String> {
         let number = answer.headers.get("x-state").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
         let number: u64 = number.ok_or("no state")?;
         self.newest.send_if_modified(|newest| {
@@ -147,17 +148,15 @@ impl Judge for Seen {
             newer
         });
         self.all.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
-        let asked = self.asked.load(Relaxed);
-        if number < before || number > asked {
-            return Err(format!(
-                "state {number}, though {before} was in force and {asked} the last asked for"
-            ));
+        let (oldest, newest) = (asked.before, self.asked.load(Relaxed));
+        if number < oldest || number > newest {
+            return Err(format!("state {number}; {oldest} was in force and {newest} the last asked for"));
         }
         let version = answer.json()["version"].as_str().unwrap_or_default().to_owned();
-        if State::new(number).allows(ask, &version) {
-            return Ok(());
+        if State::new(number).allows(asked.ask, &version) {
+            return self.members.judge(asked, answer);
         }
-        Err(format!("{version} answered {ask:?} in state {number}"))
+        Err(format!("{version} answered {:?} in state {number}", asked.ask))
     }
 }
 
@@ -201,11 +200,25 @@ impl Routes {
     }
 
     /// Load through a proxy, begun when the first state is in force there.
-    pub(crate) async fn load(&self, plane: &Plane) -> (Load, Arc<Seen>) {
-        plane.carries(Some("x-state")).await;
-        let seen = Seen { asked: self.asked.clone(), newest: watch::Sender::new(0), all: Mutex::default() };
-        let seen = Arc::new(seen);
-        (Load::start(plane.outbound, &ASKS, seen.clone()), seen)
+    pub(crate) async fn load(
+        &self,
+        plane: &Plane,
+        members: &Arc<Members>,
+        clients: Clients,
+    ) -> (Load, Arc<Seen>) {
+        plane.carries(Some(("x-state", "0"))).await;
+        let seen = Arc::new(Seen {
+            asked: self.asked.clone(),
+            newest: watch::Sender::new(0),
+            all: Mutex::default(),
+            members: members.clone(),
+        });
+        (Load::start(plane.outbound, clients, &ASKS, seen.clone()), seen)
+    }
+
+    /// The number of the last state that was asked for.
+    pub(crate) fn number(&self) -> u64 {
+        self.state.number
     }
 
     /// The control plane is another one now.
@@ -255,11 +268,15 @@ const WAITED_FOR: [u64; 2] = [4, 6];
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn routes_change_a_thousand_times_under_load() {
     let (ground, _instances) = Ground::prepare(Kind::Heddle, &VERSIONS).await;
-    let envoy = Kind::Envoy.is_here().then(|| Plane::start(Kind::Envoy, &ground.mesh, "envoy"));
+    let envoys: Vec<Plane> = [Kind::Envoy, Kind::EnvoySotw]
+        .into_iter()
+        .filter(|kind| kind.is_here())
+        .map(|kind| Plane::start(kind, &ground.mesh, &format!("{kind:?}")))
+        .collect();
     let mut routes = Routes::prepare(&ground.mesh).await;
     let mut loads = Vec::new();
-    for plane in [&ground.plane].into_iter().chain(&envoy) {
-        let (load, seen) = routes.load(plane).await;
+    for plane in [&ground.plane].into_iter().chain(&envoys) {
+        let (load, seen) = routes.load(plane, &ground.members, SOME).await;
         loads.push((plane, load, seen));
     }
     for n in 1..=CHANGES {
@@ -270,8 +287,14 @@ async fn routes_change_a_thousand_times_under_load() {
             }
         }
     }
+    let mut conclusions = Vec::new();
     for (plane, load, seen) in loads {
         load.answered(100).await;
-        plane.conclude(&format!("{CHANGES} changes of routes, {} states met", seen.met()), load).await;
+        let drill = format!("{CHANGES} changes of routes, {} states met", seen.met());
+        conclusions.push(plane.conclude(&drill, load).await);
+    }
+    for conclusion in conclusions {
+        conclusion.holds();
+        conclusion.no_post_failed();
     }
 }
