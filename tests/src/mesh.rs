@@ -196,7 +196,7 @@ impl Mesh {
     pub fn at(dir: &Path) -> Self {
         let scratch = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
         let args = ["control", "--xds", "127.0.0.1:0", "--api", "127.0.0.1:0", "--store", "redb"];
-        Self { control: Role::start("control", dir, &args), scratch }
+        Self { control: Role::start("control", dir, &args), scratch, workers: 1 }
     }
 
     fn on(xds: &str, api: &str, flags: &[&str]) -> Self {

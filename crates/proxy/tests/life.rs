@@ -9,6 +9,7 @@ use std::time::Duration;
 use heddle_proxy::{Proxy, ProxyConfig};
 use kit::backend::{Backend, Client, Reply};
 use kit::{Mesh, action, http, retries, static_cluster, to_cluster};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// Clients that send GETs until told to stop; every answer must be 200. They come again when they are asked to go.
@@ -181,6 +182,39 @@ async fn draining_fails_no_get_and_ends_early() {
     tokio::join!(drain, stop);
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     drop(idle);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_left_is_forgotten_without_another_request() {
+    let one = Backend::named("one").await;
+    let leaving = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = leaving.local_addr().unwrap();
+    let with = |to: Vec<std::net::SocketAddr>| {
+        move |at| http(at, vec![to_cluster("/", "up")], &[static_cluster("up", &to)])
+    };
+    let mesh = Mesh::start(1, with(vec![address])).await;
+    let serve = async {
+        let mut stream = leaving.accept().await.unwrap().0;
+        kit::backend::read_message(&mut stream, &mut Vec::new()).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        stream
+    };
+    let mut client = Client::new(mesh.connect().await);
+    let ((head, _), mut idle) = tokio::join!(client.get("/"), serve);
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    mesh.publish(with(vec![one.address])(mesh.address));
+    let (old, new) = (address.to_string(), one.address.to_string());
+    loop {
+        let page = mesh.admin("GET", "/clusters").await;
+        let page = String::from_utf8_lossy(&page).into_owned();
+        if page.contains(&new) {
+            assert!(!page.contains(&old), "{page}");
+            break;
+        }
+    }
+    // Its connection waits for no idle timeout.
+    let end = tokio::time::timeout(Duration::from_secs(20), idle.read_u8()).await;
+    assert!(end.expect("the idle connection is closed").is_err());
 }
 
 #[tokio::test]

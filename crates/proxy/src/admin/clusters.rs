@@ -69,7 +69,8 @@ pub(super) async fn clusters(plane: &Plane, as_json: bool) -> Answer {
 
 fn hosts(snapshot: &Snapshot, cluster: &Cluster, collected: &[Collected]) -> BTreeMap<SocketAddr, Host> {
     let mut hosts = BTreeMap::new();
-    if let Some(set) = snapshot.endpoints(cluster) {
+    let set = snapshot.endpoints(cluster);
+    if let Some(set) = set {
         for endpoint in &set.endpoints {
             let locality = set.localities.get(endpoint.locality as usize);
             let host = Host {
@@ -85,6 +86,11 @@ fn hosts(snapshot: &Snapshot, cluster: &Cluster, collected: &[Collected]) -> BTr
     let name = cluster.name.as_str();
     for counts in collected.iter().flat_map(|worker| &worker.clusters).filter(|counts| counts.name == name) {
         for member in &counts.members {
+            // A worker forgets who left the set with its next request or sweep; only without a set (ORIGINAL_DST) it
+            // knows more than the configuration.
+            if set.is_some() && !hosts.contains_key(&member.address) {
+                continue;
+            }
             let host = hosts.entry(member.address).or_default();
             host.active += member.active;
             host.idle += member.idle;

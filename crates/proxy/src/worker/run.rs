@@ -150,6 +150,10 @@ impl Worker {
         let snapshot = self.snapshot();
         for state in self.upstreams.all() {
             let cluster = snapshot.cluster(&state.name);
+            // Who left the set goes with its idle connections, even if nobody sends anything to the cluster any more.
+            if let Some(set) = cluster.and_then(|cluster| snapshot.endpoints(cluster)) {
+                state.members(set);
+            }
             for member in state.known() {
                 member.sweep(cluster.and_then(|cluster| cluster.idle_timeout));
             }
