@@ -107,7 +107,10 @@ fn parse(text: &str, line: u32) -> Result<Parsed, (Option<u32>, String)> {
     let value = serde_saphyr::with_deserializer_from_str_with_options(text, options, |d| seed.deserialize(d))
         .map_err(|e| {
             let at = e.location().map(|l| l.line() as u32 + offset);
-            (at, e.to_string().lines().next().unwrap_or_default().to_owned())
+            let text = e.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            // The parser's advice to its programmer is none to the author of a document.
+            (at, first.replace(", set DuplicateKeyPolicy in Options if acceptable", ""))
         })?;
     Ok((value, lines))
 }

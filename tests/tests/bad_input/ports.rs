@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use heddle_tests::{
@@ -17,13 +18,24 @@ use crate::admin;
 /// Runs a role that must refuse to start: what it says.
 fn refused(args: &[&str]) -> String {
     let scratch = tempfile::tempdir().unwrap();
-    let output = Command::new(binary())
+    let mut child = Command::new(binary())
         .args(args)
         .arg("--data-dir")
         .arg(scratch.path())
         .stdin(Stdio::null())
-        .output()
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
+    // One that starts after all would run for ever.
+    let started = scratch.path().join("ports.json");
+    while child.try_wait().unwrap().is_none() {
+        if started.exists() {
+            let _ = child.kill();
+            panic!("it started: {args:?}");
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    let output = child.wait_with_output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{args:?}: {told}");
     told

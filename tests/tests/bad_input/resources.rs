@@ -1,6 +1,8 @@
 //! Resources: what is wrong is named by file, line, object and field; the rest of the file applies.
 
-use heddle_tests::{client::get, eventually};
+use std::process::Command;
+
+use heddle_tests::{client::get, eventually, mesh::binary};
 
 use crate::{Bed, service};
 
@@ -20,6 +22,11 @@ fn cases() -> Vec<(&'static str, String, Vec<&'static str>)> {
             "apiVersion: networking.istio.io/v1\nkind: VirtualService\nspec:\n  hosts: [web\n  http:\n"
                 .into(),
             vec!["bad.yaml:5", "not readable as YAML"],
+        ),
+        (
+            "one key twice",
+            "apiVersion: v1\nkind: Service\nmetadata: {name: bad}\nmetadata: {name: bad}\n".into(),
+            vec!["bad.yaml:4: not readable as YAML: duplicate mapping key: metadata at line 4"],
         ),
         (
             "wrong types",
@@ -97,6 +104,37 @@ async fn a_bad_document_is_named_and_the_good_ones_beside_it_apply() {
     let (code, out, err) = bed.mesh.heddle(&["get", "virtualservices", "bad"]);
     assert_eq!(code, 1, "nothing of it was stored: {out}{err}");
     bed.serves("web").await;
+}
+
+#[test]
+fn what_cannot_be_read_or_reached_is_said_once() {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = scratch.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    let (noise, good) =
+        (file("noise.yaml", b"\x7fELF\xff\xfe"), file("good.yaml", service("web", 1).as_bytes()));
+    let apply = |path: &str| {
+        let server = "http://127.0.0.1:1";
+        let output = Command::new(binary()).args(["apply", "--server", server, "-f", path]).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let empty = scratch.path().join("empty").display().to_string();
+    std::fs::create_dir(&empty).unwrap();
+    let cases = [
+        (noise.as_str(), "noise.yaml is no text in UTF-8"),
+        (&empty, "no *.yaml, *.yml or *.json file in "),
+        ("/nowhere.yaml", "/nowhere.yaml: No such file"),
+        (&good, "no API server answers at http://127.0.0.1:1"),
+    ];
+    for (path, says) in cases {
+        let (code, told) = apply(path);
+        assert_eq!(code, Some(1), "{told}");
+        assert!(told.contains(says), "expected {says:?} in {told}");
+        assert_eq!(told.matches("error:").count(), 1, "{told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use heddle_api::client::{ApplyOptions, Client};
+use heddle_api::client::{ApplyOptions, Client, ClientError};
 use heddle_resource::{Object, Severity};
 use http::Method;
 use serde_json::Value;
@@ -32,6 +32,8 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<bool, String> {
                 output::line(&format!("{} {done}{note}", kinds::path(object)));
                 applied.push((object, generation(&answer.value)));
             }
+            // The others would say the same.
+            Err(error @ ClientError::Unreachable { .. }) => return Err(error.to_string()),
             Err(error) => {
                 output::error(&format!("{}: {error}", object.key()));
                 fine = false;

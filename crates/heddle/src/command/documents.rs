@@ -1,7 +1,7 @@
 //! Resources that the command line was given: files, directories, or standard input.
 
 use std::{
-    io::Read,
+    io::{ErrorKind, Read},
     path::{Path, PathBuf},
 };
 
@@ -28,7 +28,8 @@ impl Documents {
             collect(path, &mut files)?;
         }
         if files.is_empty() {
-            return Err("no *.yaml, *.yml or *.json file at the given paths".to_owned());
+            let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+            return Err(format!("no *.yaml, *.yml or *.json file in {}", paths.join(", ")));
         }
         let mut all = Self::default();
         for file in files {
@@ -37,7 +38,12 @@ impl Documents {
                 std::io::stdin().read_to_string(&mut text).map_err(|e| format!("standard input: {e}"))?;
                 text
             } else {
-                std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?
+                std::fs::read_to_string(&file).map_err(|e| match e.kind() {
+                    ErrorKind::InvalidData => {
+                        format!("{} is no text in UTF-8: expected YAML or JSON", file.display())
+                    }
+                    _ => format!("{}: {e}", file.display()),
+                })?
             };
             all.take(&text, &file.display().to_string(), namespace);
         }
