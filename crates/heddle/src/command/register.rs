@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use heddle_api::client::{ApplyOptions, Client};
+use heddle_control::registry::{HEALTH, LEASE_TTL};
 use heddle_resource::kind::{SERVICE, WORKLOAD_ENTRY};
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
@@ -14,8 +15,6 @@ use crate::{
 
 /// Binds a WorkloadEntry to a service, besides what selectors match.
 pub(crate) const SERVICE_LABEL: &str = "heddle.dev/service";
-/// How the control plane checks an instance: `http:/PATH`, `tcp` or `grpc`.
-pub(crate) const HEALTH_ANNOTATION: &str = "heddle.dev/health";
 
 /// An instance of a service.
 pub(crate) struct Instance<'i> {
@@ -28,7 +27,10 @@ pub(crate) struct Instance<'i> {
     pub(crate) protocol: &'i str,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) weight: Option<u32>,
+    /// How the control plane checks the instance: `http:/PATH`, `tcp` or `grpc`.
     pub(crate) health: Option<&'i str>,
+    /// The instance goes when nobody renews it for so long.
+    pub(crate) ttl: Option<Duration>,
 }
 
 impl Instance<'_> {
@@ -43,7 +45,9 @@ impl Instance<'_> {
         labels.insert(SERVICE_LABEL.to_owned(), self.service.to_owned());
         labels.entry("app".to_owned()).or_insert_with(|| self.service.to_owned());
         let mut annotations = BTreeMap::new();
-        annotations.extend(self.health.map(|h| (HEALTH_ANNOTATION, h)));
+        annotations.extend(self.health.map(|check| (HEALTH, check.to_owned())));
+        // Written with the entry: whoever is killed before the first renewal leaves nothing behind for ever.
+        annotations.extend(self.ttl.map(|ttl| (LEASE_TTL, format!("{}s", ttl.as_secs().max(1)))));
         let mut spec = json!({
             "address": self.address.ip().to_string(),
             "ports": { port: self.address.port() },
@@ -59,7 +63,24 @@ impl Instance<'_> {
             "spec": spec,
         });
         let options = ApplyOptions { force: true, ..ApplyOptions::default() };
-        client.apply(&WORKLOAD_ENTRY, &entry, &options).await.map(|_| ()).map_err(|e| e.to_string())
+        client.apply(&WORKLOAD_ENTRY, &entry, &options).await.map_err(|e| e.to_string())?;
+        if self.ttl.is_none() { self.release(client).await } else { Ok(()) }
+    }
+
+    /// Gives up a lease that an earlier registration left: its lapse would take this one away.
+    async fn release(&self, client: &Client) -> Result<(), String> {
+        match client.raw(Method::DELETE, &self.lease_path(), &[], None).await {
+            Ok(_) => Ok(()),
+            // There is none, or the store knows no leases.
+            Err(error) if matches!(error.code(), Some(StatusCode::NOT_FOUND | StatusCode::CONFLICT)) => {
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn lease_path(&self) -> String {
+        heddle_api::client::object_path(&WORKLOAD_ENTRY, self.namespace, &self.name) + "/lease"
     }
 
     pub(crate) async fn deregister(&self, client: &Client) -> Result<(), String> {
@@ -72,9 +93,12 @@ impl Instance<'_> {
 
     /// Grants the instance a lease, or renews it.
     pub(crate) async fn renew(&self, client: &Client, ttl: Duration) -> Result<(), String> {
-        let path = heddle_api::client::object_path(&WORKLOAD_ENTRY, self.namespace, &self.name) + "/lease";
         let body = json!({"ttlSeconds": ttl.as_secs().max(1)});
-        client.raw(Method::POST, &path, &[], Some(&body)).await.map(|_| ()).map_err(|e| e.to_string())
+        client
+            .raw(Method::POST, &self.lease_path(), &[], Some(&body))
+            .await
+            .map(|_| ())
+            .map_err(|e| e.to_string())
     }
 
     /// The name of the service's port that this instance stands for.
@@ -124,7 +148,7 @@ impl Instance<'_> {
         });
         match client.create(&SERVICE, self.namespace, &service).await {
             Ok(_) => {}
-            Err(error) if error.code() == Some(http::StatusCode::CONFLICT) => return Ok(None),
+            Err(error) if error.code() == Some(StatusCode::CONFLICT) => return Ok(None),
             Err(error) => return Err(error.to_string()),
         }
         output::note(&format!("service {} did not exist: created with port {number}", self.service));
@@ -168,6 +192,7 @@ pub(crate) async fn register(args: &RegisterArgs) -> Result<bool, String> {
         labels: settings::labels(&args.labels)?,
         weight: args.weight,
         health: args.health.as_deref(),
+        ttl: args.ttl,
     };
     instance.register(&client).await?;
     output::line(&format!(
