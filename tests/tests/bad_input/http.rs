@@ -117,3 +117,67 @@ async fn what_is_half_sent_disturbs_nobody_and_is_let_go() {
     .await;
     bed.serves("web").await;
 }
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Type and error code of the first RST_STREAM (3) or GOAWAY (7) in an answer.
+fn error_of(mut answer: &[u8]) -> Option<(u8, u32)> {
+    while answer.len() >= 9 {
+        let length = u32::from_be_bytes([0, answer[0], answer[1], answer[2]]) as usize;
+        let (kind, payload) = (answer[3], answer.get(9..9 + length)?);
+        let code = |at: usize| Some(u32::from_be_bytes(payload.get(at..at + 4)?.try_into().ok()?));
+        match kind {
+            3 => return Some((3, code(0)?)),
+            7 if code(4)? != 0 => return Some((7, code(4)?)),
+            _ => answer = &answer[9 + length..],
+        }
+    }
+    None
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_http2_is_reset_with_its_code_and_recorded() {
+    let bed = Bed::start().await;
+    let hello = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, b"")].concat();
+    // :method GET, :scheme http, :authority web, and no :path.
+    let no_path = b"\x82\x86\x41\x03web";
+    // What is sent, and what comes back: RST_STREAM or GOAWAY, with which code.
+    let cases = [
+        // RFC 9113 has COMPRESSION_ERROR for it; the h2 library says PROTOCOL_ERROR.
+        ("a field block that is none", frame(1, 5, 1, b"\xff\xff\xff\xff"), (7, 1)),
+        ("a request on stream 0", frame(1, 5, 0, no_path), (7, 1)),
+        ("a body without a request", frame(0, 1, 1, b"x"), (7, 1)),
+        ("a frame beyond the limit", frame(0, 0, 1, &[0; 70_000]), (7, 6)),
+        ("a request without a path", frame(1, 5, 1, no_path), (3, 1)),
+    ];
+    for (what, bytes, expected) in cases {
+        let before = recorded(&bed, 0).await;
+        let mut stream = TcpStream::connect(bed.client.outbound()).await.unwrap();
+        stream.write_all(&[&hello[..], &bytes].concat()).await.unwrap();
+        let mut answer = Vec::new();
+        let read = async {
+            loop {
+                if let Some(found) = error_of(&answer) {
+                    return Some(found);
+                }
+                if stream.read_buf(&mut answer).await.unwrap_or(0) == 0 {
+                    return error_of(&answer);
+                }
+            }
+        };
+        let found = tokio::time::timeout(std::time::Duration::from_secs(20), read).await.expect("an answer");
+        assert_eq!(found, Some(expected), "{what}");
+        if expected.0 == 7 {
+            eventually("it is recorded", || async {
+                let now = recorded(&bed, 0).await;
+                if now == before + 1 { Ok(()) } else { Err(format!("{what}: {now}, before {before}")) }
+            })
+            .await;
+        }
+        bed.serves("web").await;
+    }
+}

@@ -196,15 +196,19 @@ fn ends_head(data: &[u8]) -> bool {
     data.windows(2).any(|pair| pair == b"\n\n") || data.windows(3).any(|three| three == b"\n\r\n")
 }
 
-/// Answers what is no request, and records it.
-async fn refuse(worker: &Worker, downstream: &Downstream, client: &mut Client, status: u16) {
-    let direction = downstream.listener.direction;
-    let mut record = Record::new(Instant::now(), direction);
+/// Records what is no request; status 0 where none was answered.
+fn record_malformed(worker: &Worker, downstream: &Downstream, status: u16) {
+    let mut record = Record::new(Instant::now(), downstream.listener.direction);
     record.code = status;
     record.flags.add(Flags::DOWNSTREAM_PROTOCOL_ERROR);
     let protocol_errors = &worker.metrics.downstream_protocol_error;
     protocol_errors.set(protocol_errors.get() + 1);
     record.finish(worker, Instant::now());
+}
+
+/// Answers what is no request, and records it.
+async fn refuse(worker: &Worker, downstream: &Downstream, client: &mut Client, status: u16) {
+    record_malformed(worker, downstream, status);
     client.keep_alive = false;
     if let Stream::Wire(stream) = &mut client.stream {
         let mut head = ResponseHead::new(status).with("connection", "close").with("content-length", "0");
@@ -262,7 +266,15 @@ pub(crate) async fn h2(worker: Rc<Worker>, downstream: Rc<Downstream>, wire: Wir
         .max_send_buffer_size(256 * 1024)
         .enable_connect_protocol();
     let io = super::h2::Replayed::new(stream, read);
-    let Ok(mut connection) = builder.handshake::<_, bytes::Bytes>(io).await else { return };
+    let mut connection = match builder.handshake::<_, bytes::Bytes>(io).await {
+        Ok(connection) => connection,
+        Err(error) => {
+            if error.is_library() {
+                record_malformed(&worker, &downstream, 0);
+            }
+            return;
+        }
+    };
     let (mut alarm, active) = (Alarm::default(), Rc::new(std::cell::Cell::new(0_usize)));
     let (mut draining, mut deadline) = (false, None);
     loop {
@@ -291,7 +303,15 @@ pub(crate) async fn h2(worker: Rc<Worker>, downstream: Rc<Downstream>, wire: Wir
             Poll::Pending
         })
         .await;
-        let Some(Ok((request, respond))) = accepted else { break };
+        let (request, respond) = match accepted {
+            Some(Ok(accepted)) => accepted,
+            // The peer broke the protocol, and was told how by GOAWAY.
+            Some(Err(error)) if error.is_library() => {
+                record_malformed(&worker, &downstream, 0);
+                break;
+            }
+            Some(Err(_)) | None => break,
+        };
         let (worker, downstream, control) = (worker.clone(), downstream.clone(), control.clone());
         let active = active.clone();
         active.set(active.get() + 1);
