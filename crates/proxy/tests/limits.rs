@@ -451,3 +451,43 @@ async fn no_more_faults_are_at_work_than_may_be() {
     let head = tokio::time::timeout(Duration::from_secs(20), served).await.expect("one goes on");
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_answers_badly_is_left_alone_by_all_workers() {
+    let bad = Backend::start(|_, _, _| "HTTP/1.1 500 Bad\r\ncontent-length: 0\r\n\r\n".into()).await;
+    let good = Backend::named("good").await;
+    let mut up = static_cluster("up", &[bad.address, good.address]);
+    up.outlier_detection = Some(cluster::OutlierDetection {
+        consecutive_5xx: uint(3),
+        base_ejection_time: Some(PbDuration { seconds: 3600, nanos: 0 }),
+        max_ejection_time: Some(PbDuration { seconds: 3600, nanos: 0 }),
+        ..Default::default()
+    });
+    let mesh = Mesh::start(2, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
+    let mut failed = 0;
+    for _ in 0..60 {
+        // A connection each, so that both workers have some.
+        let (head, _) = Client::new(mesh.connect().await).get("/").await;
+        failed += usize::from(head.starts_with("HTTP/1.1 500 "));
+    }
+    assert_eq!(failed, 3);
+    assert_eq!(stat(&mesh, "outlier_detection.ejections_enforced_total").await, 1);
+    let clusters = String::from_utf8_lossy(&mesh.admin("GET", "/clusters").await).into_owned();
+    assert!(
+        clusters.contains(&format!("up::{}::health_flags::/failed_outlier_check", bad.address)),
+        "{clusters}"
+    );
+}
+
+#[tokio::test]
+async fn the_last_endpoint_is_used_however_bad_it_is() {
+    let bad = Backend::start(|_, _, _| "HTTP/1.1 500 Bad\r\ncontent-length: 0\r\n\r\n".into()).await;
+    let mut up = static_cluster("up", &[bad.address]);
+    up.outlier_detection = Some(cluster::OutlierDetection { consecutive_5xx: uint(1), ..Default::default() });
+    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
+    let mut client = Client::new(mesh.connect().await);
+    for _ in 0..4 {
+        assert!(client.get("/").await.0.starts_with("HTTP/1.1 500 "));
+    }
+    assert_eq!(bad.heads().len(), 4);
+}

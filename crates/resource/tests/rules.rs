@@ -103,9 +103,9 @@ fn other_istio_kinds() {
                 "spec.trafficPolicy.tls.mode",
             ),
             (
-                "spec: {host: a, trafficPolicy: {outlierDetection: {interval: 1s}}}",
+                "spec: {host: a, trafficPolicy: {outlierDetection: {interval: 1s, minHealthPercent: 50}}}",
                 "HDL0010",
-                "spec.trafficPolicy.outlierDetection",
+                "spec.trafficPolicy.outlierDetection.minHealthPercent",
             ),
             (
                 "spec: {host: a, trafficPolicy: {loadBalancer: {simple: FASTEST}}}",

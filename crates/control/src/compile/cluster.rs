@@ -6,7 +6,7 @@ use envoy_types::pb::{
     envoy::{
         config::{
             cluster::v3::{
-                CircuitBreakers, Cluster,
+                CircuitBreakers, Cluster, OutlierDetection,
                 circuit_breakers::{Thresholds, thresholds::RetryBudget},
                 cluster::{
                     ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig,
@@ -32,12 +32,12 @@ use envoy_types::pb::{
     google::protobuf::UInt32Value,
 };
 use heddle_resource::istio::{
-    ConnectionPoolSettings, H2UpgradePolicy, LoadBalancerSettings, SimpleLb, TrafficPolicy,
+    self, ConnectionPoolSettings, H2UpgradePolicy, LoadBalancerSettings, SimpleLb, TrafficPolicy,
 };
 use heddle_xds::{ClientKind, ResourceType};
 
 use super::{
-    build::{ads, any, duration, http1_keeping_case, uint},
+    build::{ads, any, boolean, duration, http1_keeping_case, uint},
     canonical::with_metadata,
     cx::Cx,
     endpoint, grpc,
@@ -240,6 +240,9 @@ fn traffic_policy(policy: &TrafficPolicy, cluster: &mut Cluster) {
     if let Some(balancer) = &policy.load_balancer {
         load_balancer(balancer, cluster);
     }
+    if let Some(declared) = &policy.outlier_detection {
+        cluster.outlier_detection = Some(outlier_detection(declared));
+    }
     if let Some(declared) = &policy.retry_budget
         && let Some(budget) = budget_of(cluster)
     {
@@ -249,6 +252,35 @@ fn traffic_policy(policy: &TrafficPolicy, cluster: &mut Cluster) {
         if let Some(least) = declared.min_retry_concurrency {
             budget.min_retry_concurrency = uint(least);
         }
+    }
+}
+
+/// As Istio: what is given replaces Envoy's default, 0 switches a check off, success rates are never looked at.
+fn outlier_detection(declared: &istio::OutlierDetection) -> OutlierDetection {
+    let check =
+        |count: Option<u32>| (count.and_then(uint), count.and_then(|n| uint(if n > 0 { 100 } else { 0 })));
+    let (consecutive_5xx, enforcing_consecutive_5xx) = check(declared.consecutive_5xx_errors);
+    let old = declared.consecutive_errors.and_then(|n| u32::try_from(n).ok());
+    let (consecutive_gateway_failure, enforcing_consecutive_gateway_failure) =
+        check(declared.consecutive_gateway_errors.or(old));
+    let split = declared.split_external_local_origin_errors;
+    let (local, enforcing_local) = check(declared.consecutive_local_origin_failures.filter(|_| split));
+    let percent = declared.max_ejection_percent.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
+    OutlierDetection {
+        consecutive_5xx,
+        enforcing_consecutive_5xx,
+        consecutive_gateway_failure,
+        enforcing_consecutive_gateway_failure,
+        consecutive_local_origin_failure: local,
+        enforcing_consecutive_local_origin_failure: enforcing_local,
+        split_external_local_origin_errors: split,
+        interval: declared.interval.map(|time| duration(time.0)),
+        base_ejection_time: declared.base_ejection_time.map(|time| duration(time.0)),
+        max_ejection_percent: percent.and_then(uint),
+        enforcing_success_rate: uint(0),
+        enforcing_local_origin_success_rate: split.then_some(0).and_then(uint),
+        always_eject_one_host: boolean(true),
+        ..Default::default()
     }
 }
 

@@ -298,3 +298,23 @@ spec:
     let said = "spec.tcp[0].match[0].destinationSubnets: not built yet";
     assert!(seen.findings.iter().any(|found| found.contains(said)), "{:?}", seen.findings);
 }
+
+#[test]
+fn outlier_detection_reaches_the_cluster() {
+    let (seen, name) = under(
+        "{outlierDetection: {consecutive5xxErrors: 7, consecutiveGatewayErrors: 0, interval: 5s, baseEjectionTime: 1m, \
+         maxEjectionPercent: 50, splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 2}}",
+    );
+    let rules = seen.cluster(name).outlier_detection.expect("rules");
+    let value = |n: Option<envoy_types::pb::google::protobuf::UInt32Value>| n.map(|n| n.value);
+    assert_eq!((value(rules.consecutive_5xx), value(rules.enforcing_consecutive_5xx)), (Some(7), Some(100)));
+    assert_eq!(value(rules.enforcing_consecutive_gateway_failure), Some(0));
+    assert_eq!(value(rules.consecutive_local_origin_failure), Some(2));
+    assert!(rules.split_external_local_origin_errors);
+    assert_eq!(rules.interval.map(|t| t.seconds), Some(5));
+    assert_eq!(rules.base_ejection_time.map(|t| t.seconds), Some(60));
+    assert_eq!(value(rules.max_ejection_percent), Some(50));
+    assert_eq!(value(rules.enforcing_success_rate), Some(0));
+    let (seen, name) = under("{loadBalancer: {simple: RANDOM}}");
+    assert!(seen.cluster(name).outlier_detection.is_none());
+}

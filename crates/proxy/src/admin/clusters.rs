@@ -22,6 +22,7 @@ struct Host {
     requests: u64,
     failures: u64,
     connect_failures: u64,
+    ejected: bool,
 }
 
 pub(super) async fn clusters(plane: &Plane, as_json: bool) -> Answer {
@@ -51,7 +52,11 @@ pub(super) async fn clusters(plane: &Plane, as_json: bool) -> Answer {
         out.push_str(&format!("{name}::observability_name::{name}\n{name}::added_via_api::true\n"));
         for (address, host) in hosts(&snapshot, cluster, &collected) {
             let Host { active, idle, requests, failures, connect_failures, weight, .. } = host;
-            let health = flags(host.health);
+            let health = match (host.ejected, host.health) {
+                (true, Health::Healthy) => "/failed_outlier_check".to_owned(),
+                (true, health) => format!("/failed_outlier_check{}", flags(health)),
+                (false, health) => flags(health).to_owned(),
+            };
             out.push_str(&format!(
                 "{name}::{address}::cx_active::{}\n{name}::{address}::cx_connect_fail::{connect_failures}\n\
                  {name}::{address}::rq_active::{active}\n{name}::{address}::rq_error::{failures}\n\
@@ -97,6 +102,7 @@ fn hosts(snapshot: &Snapshot, cluster: &Cluster, collected: &[Collected]) -> BTr
             host.requests += member.requests;
             host.failures += member.failures;
             host.connect_failures += member.connect_failures;
+            host.ejected |= member.ejected;
         }
     }
     hosts
@@ -130,7 +136,7 @@ fn host_json(address: SocketAddr, host: &Host) -> serde_json::Value {
             counter("rq_error", host.failures),
             counter("rq_total", host.requests),
         ],
-        "health_status": { "eds_health_status": health },
+        "health_status": { "eds_health_status": health, "failed_outlier_check": host.ejected },
         "weight": host.weight,
         "hostname": host.hostname,
         "locality": { "region": host.locality },

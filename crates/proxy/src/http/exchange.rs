@@ -22,6 +22,7 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::{Flags, Record};
 use crate::upstream::attempt::{Heard, Sending, Upstream};
 use crate::upstream::limits::Ticket;
+use crate::upstream::outlier::Told;
 use crate::upstream::{Busy, count, select};
 use crate::worker::{Heads, Worker};
 
@@ -112,6 +113,8 @@ impl<'c> Exchange<'c> {
             trying.attempts += 1;
             match self.attempt(permit, snapshot, forward, &mut body, &mut trying).await {
                 Ok(upstream) => {
+                    let told = Told::of(&self.heads.response);
+                    state.tell(forward.cluster, &upstream.busy.member, told);
                     let wanted = retry::response_retried(forward, &self.heads.response);
                     if !(wanted && trying.again(forward, &state, &body, false, &mut self.record.flags)) {
                         break upstream;
@@ -125,7 +128,7 @@ impl<'c> Exchange<'c> {
                 }
                 Err(Stop::Failed(failure)) => {
                     self.record.flags = failure.flag();
-                    state.failed(&failure, self.record.member.as_deref());
+                    state.failed(forward.cluster, &failure, self.record.member.as_deref());
                     if trying.replay(&failure, self.heads.request.method, &state, &body) {
                         trying.attempts -= 1;
                         body.restart();

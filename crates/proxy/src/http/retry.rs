@@ -84,6 +84,11 @@ impl Failure {
         }
     }
 
+    /// It tells something of the endpoint, and not of our own limits or the client.
+    pub(crate) fn speaks_against_endpoint(&self) -> bool {
+        !matches!(self, Self::NoHost | Self::Idle | Self::Connect(ConnectError::Overflow))
+    }
+
     /// The endpoint refused the connection: trying elsewhere at once costs nobody anything.
     pub(crate) fn refused(&self) -> bool {
         matches!(self, Self::Connect(ConnectError::Io(_)))

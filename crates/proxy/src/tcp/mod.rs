@@ -19,6 +19,7 @@ use crate::telemetry::Flags;
 use crate::telemetry::metrics::Target;
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::limits::Counted;
+use crate::upstream::outlier::Told;
 use crate::upstream::{Busy, count, select};
 use crate::worker::Worker;
 
@@ -82,17 +83,19 @@ impl<'r> Relay<'r> {
             tried.push(chosen.member.address);
             let busy = Busy::new(state.clone(), chosen.member);
             let Some(counted) = busy.member.room.reserve(cluster.breakers[0].max_connections, false) else {
-                state.failed(&Failure::Connect(ConnectError::Overflow), None);
+                state.failed(cluster, &Failure::Connect(ConnectError::Overflow), None);
                 count(&state.stats.upstream_cx_overflow);
                 return Err(Flags::UPSTREAM_OVERFLOW);
             };
             match connect(cluster, &busy.member, counted).await {
                 Ok((stream, counted)) => {
+                    state.tell(cluster, &busy.member, Told::Status(200));
                     count(&state.stats.upstream_cx_total);
                     let wire = Wire::new(stream, worker.buffers.clone());
                     return Ok(Dialled { wire, busy, _counted: counted });
                 }
                 Err(_) => {
+                    state.tell(cluster, &busy.member, Told::Local);
                     flag = Flags::UPSTREAM_CONNECT_FAILURE;
                     count(&state.stats.upstream_cx_connect_fail);
                 }

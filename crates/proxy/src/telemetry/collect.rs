@@ -36,6 +36,7 @@ pub(crate) struct MemberCounts {
     pub(crate) requests: u64,
     pub(crate) failures: u64,
     pub(crate) connect_failures: u64,
+    pub(crate) ejected: bool,
 }
 
 impl Collected {
@@ -57,6 +58,7 @@ impl Collected {
                     ("upstream_cx_total", stats.upstream_cx_total.get()),
                     ("upstream_cx_connect_fail", stats.upstream_cx_connect_fail.get()),
                     ("upstream_cx_overflow", stats.upstream_cx_overflow.get()),
+                    ("outlier_detection.ejections_enforced_total", stats.ejections.get()),
                     ("upstream_rq_pending_overflow", stats.upstream_rq_pending_overflow.get()),
                 ],
                 connections: state.connections.get().into(),
@@ -71,6 +73,7 @@ impl Collected {
                         requests: member.requests.get(),
                         failures: member.failures.get(),
                         connect_failures: member.connect_failures.get(),
+                        ejected: state.ejected(member),
                     })
                     .collect(),
             }

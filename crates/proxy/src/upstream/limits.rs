@@ -7,15 +7,28 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::connect::ConnectError;
+use super::outlier::Outliers;
 use crate::snapshot::{Breakers, Name};
 
 /// The counts of every cluster and listener, shared by the workers.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger(Mutex<HashMap<Name, Weak<Totals>>>);
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    totals: Mutex<HashMap<Name, Weak<Totals>>>,
+    /// What times are counted from.
+    start: Instant,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { totals: Mutex::default(), start: Instant::now() }
+    }
+}
 
 /// The counts of one cluster or listener over all workers.
 #[derive(Debug, Default)]
@@ -25,12 +38,18 @@ pub(crate) struct Totals {
     pending: AtomicU32,
     retries: AtomicU32,
     faults: AtomicU32,
+    pub(crate) outliers: Outliers,
 }
 
 impl Ledger {
+    /// Time since the proxy's start.
+    pub(crate) fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
     /// The counts of a cluster; forgotten when no worker has them any more.
     pub(crate) fn totals(&self, cluster: &Name) -> Arc<Totals> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(totals) = known.get(cluster).and_then(Weak::upgrade) {
             return totals;
         }

@@ -7,11 +7,12 @@ pub(crate) mod budget;
 pub(crate) mod connect;
 pub(crate) mod h2;
 pub(crate) mod limits;
+pub(crate) mod outlier;
 pub(crate) mod pool;
 pub(crate) mod reach;
 pub(crate) mod select;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use self::connect::ConnectError;
 use self::limits::{Ledger, Room, Ticket, Totals};
+use self::outlier::{History, Told};
 use crate::balance;
 use crate::config::WorkloadNetwork;
 use crate::http::retry::Failure;
@@ -55,6 +57,7 @@ pub(crate) struct ClusterState {
     pub(crate) connections: Rc<Cell<u32>>,
     /// What the breakers count, over all workers.
     pub(crate) totals: Arc<Totals>,
+    ledger: Arc<Ledger>,
     pub(crate) stats: ClusterStats,
 }
 
@@ -72,6 +75,7 @@ pub(crate) struct ClusterStats {
     pub(crate) upstream_cx_connect_fail: Cell<u64>,
     pub(crate) upstream_cx_overflow: Cell<u64>,
     pub(crate) upstream_rq_pending_overflow: Cell<u64>,
+    pub(crate) ejections: Cell<u64>,
 }
 
 /// Adds one to a counter.
@@ -95,6 +99,8 @@ pub(crate) struct Member {
     pub(crate) connect_failures: Cell<u64>,
     pub(crate) idle: pool::Idle,
     pub(crate) reach: reach::Reach,
+    /// Made where the cluster asks for outlier detection.
+    history: OnceCell<Arc<History>>,
     /// Its connections, within the cluster's limits.
     pub(crate) room: Rc<Room>,
     /// Who runs there, as far as configuration says.
@@ -116,6 +122,7 @@ impl Member {
             connect_failures: Cell::new(0),
             idle: pool::Idle::default(),
             reach: reach::Reach::default(),
+            history: OnceCell::new(),
             room: Rc::new(Room::new(cluster.totals.clone(), cluster.connections.clone())),
             workload,
             series: SeriesCache::default(),
@@ -182,6 +189,7 @@ impl Upstreams {
             retries: budget::Budget::new(totals.clone()),
             connections: Rc::default(),
             totals,
+            ledger: self.ledger.clone(),
             stats: ClusterStats::default(),
         });
         self.clusters.borrow_mut().insert(cluster.name.clone(), state.clone());
@@ -200,10 +208,28 @@ impl Upstreams {
 }
 
 impl ClusterState {
+    /// Takes up for outlier detection what an attempt told of its endpoint.
+    pub(crate) fn tell(&self, cluster: &Cluster, member: &Member, told: Told) {
+        let Some(rules) = &cluster.outlier else { return };
+        let history = member.history.get_or_init(|| self.totals.outliers.history(&member.id));
+        if history.tell(told, rules, self.members.borrow().len(), self.ledger.now()) {
+            count(&self.stats.ejections);
+            tracing::info!(cluster = %self.name, address = %member.address, "endpoint ejected");
+        }
+    }
+
+    /// Whether outlier detection keeps requests away from a member.
+    pub(crate) fn ejected(&self, member: &Member) -> bool {
+        member.history.get().is_some_and(|history| history.ejected(self.ledger.now()))
+    }
+
     /// Counts an attempt that gave no response.
-    pub(crate) fn failed(&self, failure: &Failure, member: Option<&Member>) {
+    pub(crate) fn failed(&self, cluster: &Cluster, failure: &Failure, member: Option<&Member>) {
         if let Some(member) = member {
             count(&member.failures);
+            if failure.speaks_against_endpoint() {
+                self.tell(cluster, member, Told::Local);
+            }
         }
         match failure {
             Failure::Connect(ConnectError::Overflow) => count(&self.stats.upstream_rq_pending_overflow),

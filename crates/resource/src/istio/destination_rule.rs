@@ -37,7 +37,7 @@ described! {
         /// Connections.
         acts "connectionPool" connection_pool: Option<ConnectionPoolSettings>;
         /// Ejection of endpoints that fail.
-        later "outlierDetection" outlier_detection: Option<OutlierDetection>;
+        acts "outlierDetection" outlier_detection: Option<OutlierDetection>;
         /// TLS to the endpoints.
         acts "tls" tls: Option<ClientTlsSettings>;
         /// Policies of single ports, which replace those of the destination altogether.
@@ -59,7 +59,7 @@ described! {
         /// Connections.
         acts "connectionPool" connection_pool: Option<ConnectionPoolSettings>;
         /// Ejection of endpoints that fail.
-        later "outlierDetection" outlier_detection: Option<OutlierDetection>;
+        acts "outlierDetection" outlier_detection: Option<OutlierDetection>;
         /// TLS to the endpoints.
         acts "tls" tls: Option<ClientTlsSettings>;
     }
@@ -207,21 +207,21 @@ described! {
     /// Ejection of endpoints that fail.
     pub struct OutlierDetection {
         /// Deprecated: `consecutiveGatewayErrors`.
-        later "consecutiveErrors" consecutive_errors: Option<i32>;
+        acts "consecutiveErrors" consecutive_errors: Option<i32>;
         /// Count local failures (connect, reset) apart from answers.
-        later "splitExternalLocalOriginErrors" split_external_local_origin_errors: bool;
+        acts "splitExternalLocalOriginErrors" split_external_local_origin_errors: bool;
         /// Local failures in a row; absent: 5.
-        later "consecutiveLocalOriginFailures" consecutive_local_origin_failures: Option<u32>;
+        acts "consecutiveLocalOriginFailures" consecutive_local_origin_failures: Option<u32>;
         /// 502, 503, 504 in a row; absent or 0: off.
-        later "consecutiveGatewayErrors" consecutive_gateway_errors: Option<u32>;
+        acts "consecutiveGatewayErrors" consecutive_gateway_errors: Option<u32>;
         /// 5xx in a row; absent: 5, 0: off.
-        later "consecutive5xxErrors" consecutive_5xx_errors: Option<u32>;
+        acts "consecutive5xxErrors" consecutive_5xx_errors: Option<u32>;
         /// Time between sweeps; absent: 10 s.
-        later "interval" interval: Option<Dur>;
+        acts "interval" interval: Option<Dur>;
         /// First time of ejection; absent: 30 s.
-        later "baseEjectionTime" base_ejection_time: Option<Dur>;
+        acts "baseEjectionTime" base_ejection_time: Option<Dur>;
         /// Most endpoints ejected, in per cent; absent: 10.
-        later "maxEjectionPercent" max_ejection_percent: Option<i32>;
+        acts "maxEjectionPercent" max_ejection_percent: Option<i32>;
         /// Off while fewer than this many per cent are healthy.
         later "minHealthPercent" min_health_percent: Option<i32>;
         /// Status codes that count as failures.
