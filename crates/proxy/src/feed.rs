@@ -18,6 +18,8 @@ use crate::worker::run::Message;
 
 /// How long the workers have to take up a generation before it is acknowledged without them.
 const TAKE_UP: Duration = Duration::from_secs(1);
+/// How long after its first configuration a proxy is done with starting up.
+const STARTED: Duration = Duration::from_secs(1);
 
 /// How soon an address that could not be listened on is tried again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(2);
@@ -221,7 +223,11 @@ impl Feed {
         let _ = tokio::time::timeout(TAKE_UP, all).await;
         if !snapshot.listeners.is_empty() && !self.configured.is_open() {
             self.configured.open();
-            heddle_runtime::give_back_startup_pages();
+            tokio::spawn(async {
+                // What follows the first configuration (its copy on disk, the answers to the control plane) is starting up, too.
+                tokio::time::sleep(STARTED).await;
+                heddle_runtime::give_back_startup_pages();
+            });
         }
     }
 }
