@@ -70,13 +70,18 @@ impl Ground {
         Self::with(kind, versions, Protocol::Http1).await
     }
 
-    pub(crate) async fn with(kind: Kind, versions: &[&str], protocol: Protocol) -> (Self, Vec<Instance>) {
+    /// Without an instance.
+    pub(crate) fn bare(kind: Kind, protocol: Protocol) -> Self {
         let mut mesh = Mesh::durable();
         // Workers have nothing in common but the configuration: what one learns, the other has to learn.
         mesh.workers = 2;
         mesh.apply(&service(protocol));
         let plane = Plane::start(kind, &mesh, "client");
-        let mut ground = Self { mesh, plane, members: Arc::default(), protocol, started: 0 };
+        Self { mesh, plane, members: Arc::default(), protocol, started: 0 }
+    }
+
+    pub(crate) async fn with(kind: Kind, versions: &[&str], protocol: Protocol) -> (Self, Vec<Instance>) {
+        let mut ground = Self::bare(kind, protocol);
         let mut instances = Vec::new();
         for version in versions {
             instances.push(ground.add(version, &[]).await);

@@ -14,3 +14,4 @@ mod load;
 mod mixed;
 mod plane;
 mod routes;
+mod sidecars;
