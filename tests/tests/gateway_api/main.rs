@@ -12,7 +12,7 @@ mod own;
 mod statuses;
 mod traffic;
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use bed::{Bed, DataPlane};
 use client::Outcome;
@@ -73,6 +73,7 @@ async fn conformance() {
     bed.write(class).await.expect("the class");
     let only = std::env::var("HEDDLE_CONFORMANCE_CASES").unwrap_or_default();
     let (mut passed, mut failed) = (0, Vec::new());
+    let mut exercised: BTreeSet<String> = BTreeSet::new();
     let all: Vec<_> = cases(&data).into_iter().chain(own::cases()).collect();
     for case in all.iter().filter(|case| case["name"].as_str().is_some_and(|name| name.contains(&only))) {
         let name = case["name"].as_str().unwrap_or_default();
@@ -83,6 +84,9 @@ async fn conformance() {
         match run(&bed, &data, case).await {
             Ok(()) => {
                 passed += 1;
+                exercised.extend(own::features(name).map(str::to_owned));
+                let features = list(&case["features"]).iter().filter_map(Value::as_str);
+                exercised.extend(features.map(str::to_owned));
                 say(&format!("passed   {name}"));
             }
             Err(error) => {
@@ -94,6 +98,14 @@ async fn conformance() {
     say(&format!("{passed} cases passed, {} failed", failed.len()));
     assert!(failed.is_empty(), "{failed:?}\n{}", bed.logs());
     assert!(passed > 0, "no case was run");
+    if only.is_empty() {
+        let class = bed.get("GatewayClass", "", "heddle").await.expect("the class");
+        let claimed = list(&class["status"]["supportedFeatures"]).iter();
+        let claimed: BTreeSet<_> = claimed.filter_map(|feature| feature["name"].as_str()).collect();
+        assert!(!claimed.is_empty(), "no feature is claimed");
+        let idle: Vec<_> = claimed.into_iter().filter(|feature| !exercised.contains(*feature)).collect();
+        assert!(idle.is_empty(), "claimed, and exercised by no case: {idle:?}");
+    }
 }
 
 fn cases(data: &Path) -> Vec<Value> {

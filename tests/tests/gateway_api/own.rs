@@ -11,6 +11,32 @@ pub(crate) fn cases() -> Vec<Value> {
     table.iter().map(case).collect()
 }
 
+/// Features that cases of our own exercise; the suite's cases name theirs.
+const FEATURES: [(&str, &str); 17] = [
+    ("GatewayHTTPListenerIsolation", "GatewayHTTPListenerIsolation"),
+    ("GatewayPort8080", "GatewayWithAttachedRoutesPort8080"),
+    ("HTTPRoute303RedirectStatusCode", "HTTPRoute303Redirect"),
+    ("HTTPRoute307RedirectStatusCode", "HTTPRoute307Redirect"),
+    ("HTTPRouteBackendTimeout", "HTTPRouteTimeoutBackendRequest"),
+    ("HTTPRouteCORS", "HTTPRouteCORS"),
+    ("HTTPRouteMethodMatching", "HTTPRouteMethodMatching"),
+    ("HTTPRouteNamedRouteRule", "HTTPRouteNamedRule"),
+    ("HTTPRoutePathRedirect", "HTTPRouteRedirectPath"),
+    ("HTTPRoutePathRewrite", "HTTPRouteRewritePath"),
+    ("HTTPRoutePortRedirect", "HTTPRouteRedirectPort"),
+    ("HTTPRouteQueryParamMatching", "HTTPRouteQueryParamMatching"),
+    ("HTTPRouteRequestMirror", "HTTPRouteRequestMirror"),
+    ("HTTPRouteRequestMultipleMirrors", "HTTPRouteRequestMultipleMirrors"),
+    ("HTTPRouteRequestPercentageMirror", "HTTPRouteRequestPercentageMirror"),
+    ("HTTPRouteRetryBackendTimeout", "HTTPRouteRetryWithTimeouts"),
+    ("HTTPRouteSchemeRedirect", "HTTPRouteRedirectScheme"),
+];
+
+/// What a case of our own exercises.
+pub(crate) fn features(case: &str) -> impl Iterator<Item = &'static str> {
+    FEATURES.into_iter().filter(move |(_, own)| *own == case).map(|(feature, _)| feature)
+}
+
 fn case(case: &Value) -> Value {
     let manifest = case["manifest"].as_str().unwrap_or_default();
     let mut expanded = json!({

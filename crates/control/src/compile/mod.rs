@@ -22,6 +22,7 @@ mod policy;
 pub(crate) mod rds;
 pub(crate) mod route;
 mod tcp;
+mod traffic;
 pub(crate) mod unit;
 mod view;
 mod visible;
