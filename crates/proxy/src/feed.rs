@@ -164,6 +164,16 @@ impl Feed {
                 disk.save(encode(&self.builder));
             }
         }
+        // Not with a part of the first listeners: what is meant for the others would be taken for unknown.
+        let whole = self.builder.waiting().next().is_none() && !self.builder.current().listeners.is_empty();
+        if whole && !self.configured.is_open() {
+            self.configured.open();
+            tokio::spawn(async {
+                // What follows the first configuration (its copy on disk, the answers to the control plane) is starting up, too.
+                tokio::time::sleep(STARTED).await;
+                heddle_runtime::give_back_startup_pages();
+            });
+        }
         for (reply, refused) in self.owed.drain(..) {
             if refused.is_empty() {
                 reply.ack();
@@ -221,14 +231,6 @@ impl Feed {
             }
         };
         let _ = tokio::time::timeout(TAKE_UP, all).await;
-        if !snapshot.listeners.is_empty() && !self.configured.is_open() {
-            self.configured.open();
-            tokio::spawn(async {
-                // What follows the first configuration (its copy on disk, the answers to the control plane) is starting up, too.
-                tokio::time::sleep(STARTED).await;
-                heddle_runtime::give_back_startup_pages();
-            });
-        }
     }
 }
 
