@@ -44,7 +44,7 @@ fn left_out(name: &str, profile: &str) -> Option<&'static str> {
         return Some("a kind that is none of ours yet");
     }
     if profile == "mesh" && has("FrontendHostname") {
-        return Some("calls by address, which only a captured client does");
+        return Some("calls by address, which only a captured client does: run by the suite `redirect`");
     }
     None
 }

@@ -53,7 +53,9 @@ impl Bed {
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(mesh.scratch.path(), open).unwrap();
         let binary = mesh.scratch.path().join("heddle");
-        std::fs::copy(mesh::binary(), &binary).unwrap();
+        // Not by this process: a child that another thread forks meanwhile would keep the copy open for writing.
+        let copied = Command::new("cp").arg(mesh::binary()).arg(&binary).status().unwrap();
+        assert!(copied.success());
         for (name, text) in [("serve.py", SERVE), ("greet.py", GREET), ("greeted.py", GREETED)] {
             std::fs::write(mesh.scratch.path().join(name), text).unwrap();
         }
@@ -79,7 +81,7 @@ impl Bed {
     /// Runs a shell script as a program of the mesh, in a namespace of the mesh.
     pub(crate) fn script(&self, who: Who, namespace: &str, script: &str) -> Output {
         let args = ["--service", "client", "--port", "9", "--namespace", namespace, "--capture", "redirect"];
-        self.run(who, &[&args[..], &["--", "sh", "-c", script]].concat()).output().unwrap()
+        self.run(who, &[&args[..], &["--", "sh", "-ec", script]].concat()).output().unwrap()
     }
 
     /// What a script printed; it must have succeeded.

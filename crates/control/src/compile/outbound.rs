@@ -1,6 +1,6 @@
 //! Listeners for connections from the workload.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use envoy_types::pb::envoy::config::{
     core::v3::TrafficDirection,
@@ -12,6 +12,7 @@ use super::{
     build::{boolean, duration, host_address, socket_address, uint},
     cluster::{BLACK_HOLE, PASSTHROUGH},
     cx::Cx,
+    gateway_api,
     hcm::{self, Routes, Side},
     rds, tcp,
     unit::{RouteName, Value},
@@ -90,8 +91,8 @@ pub(super) fn http_listener(cx: &Cx<'_>, port: u16) -> Value {
     cx.encode(ResourceType::Listener, &name, &listener).into()
 }
 
-/// `IP_PORT`: a service's port at its own addresses: TCP, TLS by SNI, or whatever is found out.
-pub(super) fn tcp_listener(cx: &Cx<'_>, id: &ServiceId, number: u16) -> Value {
+/// `IP_PORT`: a service's port at its own addresses: TCP, TLS by SNI, HTTP, or whatever is found out.
+pub(super) fn address_listener(cx: &Cx<'_>, id: &ServiceId, number: u16) -> Value {
     let Some(service) = cx.service(id) else { return Value::none() };
     let Some(port) = service.port(number) else { return Value::none() };
     let mut addresses = cx.addresses(service).into_iter();
@@ -112,7 +113,7 @@ pub(super) fn tcp_listener(cx: &Cx<'_>, id: &ServiceId, number: u16) -> Value {
         listener.listener_filters.push(hcm::tls_inspector());
     }
     listener.filter_chains = by_name;
-    if port.protocol == Protocol::Detect {
+    if port.protocol == Protocol::Detect || port.protocol.is_http() {
         if listener.listener_filters.is_empty() {
             listener.listener_filters.push(hcm::tls_inspector());
         }
@@ -129,7 +130,7 @@ pub(super) fn tcp_listener(cx: &Cx<'_>, id: &ServiceId, number: u16) -> Value {
             hcm::http_connection_filter(&manager),
         ));
     }
-    listener.default_filter_chain = Some(plain);
+    listener.default_filter_chain = Some(if port.protocol.is_http() { unknown(cx) } else { plain });
     cx.encode(ResourceType::Listener, &name, &listener).into()
 }
 
@@ -137,23 +138,34 @@ pub(super) fn tcp_listener(cx: &Cx<'_>, id: &ServiceId, number: u16) -> Value {
 pub(super) fn captured(cx: &Cx<'_>) -> Vec<super::unit::Unit> {
     use super::unit::Unit;
     let mut units = Vec::new();
-    let mut http = std::collections::BTreeSet::new();
-    for (service, imported) in cx.visible().services() {
-        let service: &Arc<_> = service;
-        for port in service.tcp_ports().filter(|port| imported(port.number)) {
-            if port.protocol.is_http() {
-                http.insert(port.number);
-                continue;
-            }
-            units.push(Unit::TcpListener(service.id(), port.number));
-            if port.protocol == Protocol::Detect {
-                units.push(Unit::Route(RouteName::Service(service.id(), port.number)));
-            }
+    // By port: whether some service there has routes of the Gateway API.
+    let mut http: BTreeMap<u16, bool> = BTreeMap::new();
+    let visible = cx.visible();
+    let imported = visible.services().flat_map(|(service, imported)| {
+        service.tcp_ports().filter(move |port| imported(port.number)).map(move |port| (service, port))
+    });
+    let ports: Vec<_> = imported.collect();
+    for (service, port) in ports.iter().filter(|(_, port)| port.protocol.is_http()) {
+        *http.entry(port.number).or_default() |= gateway_api::has_mesh_routes(cx, service, port.number);
+    }
+    for (service, port) in ports {
+        let is_http = port.protocol.is_http();
+        // Such routes are for what is sent to a service's address; an Istio rule for what names its host.
+        if is_http && !http[&port.number] {
+            continue;
+        }
+        units.push(Unit::AddressListener(service.id(), port.number));
+        if is_http || port.protocol == Protocol::Detect {
+            units.push(Unit::Route(RouteName::Service(service.id(), port.number)));
         }
     }
-    for port in http {
+    for port in http.into_keys() {
         units.push(Unit::HttpListener(port));
         units.push(Unit::Route(RouteName::Port(port)));
     }
     units
 }
+
+#[cfg(test)]
+#[path = "outbound_test.rs"]
+mod outbound_test;

@@ -151,8 +151,12 @@ pub(crate) fn head(name: String) -> VirtualHost {
 }
 
 /// The names by which a service is asked for: full, and short as the client's namespace allows; for
-/// captured requests its addresses too. In `http_proxy` with the port, and bare where that is clear.
+/// captured requests its addresses too. In `http_proxy` with the port, and bare where that is clear. Whatever came to
+/// the service's own address is the service's, by whatever name.
 pub(crate) fn domains(cx: &Cx<'_>, service: &Service, number: u16, route: &RouteName) -> Vec<String> {
+    if matches!(route, RouteName::Service(..)) {
+        return vec!["*".to_owned()];
+    }
     let mut names = vec![service.host.to_string()];
     if service.kubernetes {
         let (name, namespace) = (&service.name, &service.namespace);

@@ -41,7 +41,7 @@ pub(crate) enum Unit {
     /// `0.0.0.0_PORT`.
     HttpListener(u16),
     /// `IP_PORT`.
-    TcpListener(ServiceId, u16),
+    AddressListener(ServiceId, u16),
     /// The listener of an inbound address, by its place in the scope's list.
     InboundListener(usize),
     /// `virtualInbound`.
@@ -63,7 +63,7 @@ pub(crate) enum RouteName {
     HttpProxy,
     /// `PORT`: captured requests to a port.
     Port(u16),
-    /// `HOST:PORT`: captured requests to a service whose port may speak anything.
+    /// `HOST:PORT`: captured requests to a service's own address.
     Service(ServiceId, u16),
     /// `http.PORT`: an Istio gateway's port.
     Gateway(u16),
@@ -145,7 +145,7 @@ impl Unit {
             Self::Endpoints(set) => endpoint::compile(cx, set),
             Self::OutboundListener => outbound::listener(cx),
             Self::HttpListener(port) => outbound::http_listener(cx, *port),
-            Self::TcpListener(service, port) => outbound::tcp_listener(cx, service, *port),
+            Self::AddressListener(service, port) => outbound::address_listener(cx, service, *port),
             Self::InboundListener(place) => inbound::listener(cx, *place),
             Self::CaptureInbound => inbound::capture(cx),
             Self::GatewayListener(port) => gateway::listener(cx, *port),
@@ -166,7 +166,7 @@ impl Unit {
             Self::Names => ResourceType::NameTable,
             Self::OutboundListener
             | Self::HttpListener(_)
-            | Self::TcpListener(..)
+            | Self::AddressListener(..)
             | Self::InboundListener(_)
             | Self::CaptureInbound
             | Self::GatewayListener(_) => ResourceType::Listener,

@@ -20,4 +20,4 @@ pub(crate) mod table;
 mod units;
 
 pub(crate) use attachment::Attachment;
-pub(crate) use units::{Unit, compile, mesh_destinations, mesh_routes, plan};
+pub(crate) use units::{Unit, compile, has_mesh_routes, mesh_destinations, mesh_routes, plan};

@@ -193,6 +193,12 @@ pub(crate) fn mesh_routes(cx: &Cx<'_>, service: &Arc<Service>, port: u16) -> Opt
     Some(visible(cx, mesh::drafts(&routes, port, &Around::of_mesh(cx))))
 }
 
+/// Whether HTTPRoutes or GRPCRoutes decide for a service's port.
+pub(crate) fn has_mesh_routes(cx: &Cx<'_>, service: &Service, port: u16) -> bool {
+    let id = ParentId::service(&service.object);
+    id.is_some_and(|id| !mesh::routes_for(cx.routes_of(&id), &id, port, cx.namespace(), HTTP).is_empty())
+}
+
 /// Where TCP connections to a service's port go by its oldest TCPRoute; nothing where there is none.
 pub(crate) fn mesh_destinations(cx: &Cx<'_>, service: &Arc<Service>, port: u16) -> Option<tcp::Weighted> {
     let id = ParentId::service(&service.object)?;

@@ -1,0 +1,79 @@
+//! What captured connections find.
+
+use heddle_xds::ResourceType;
+use serde_json::json;
+
+use crate::kit::{Seen, sidecar_with, world};
+
+/// Two HTTP services on a port, one whose protocol nobody says, and a route of the Gateway API for the first.
+const SHOP: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: one, namespace: default}
+spec: {clusterIP: 10.0.0.1, ports: [{name: http, port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: two, namespace: default}
+spec: {clusterIP: 10.0.0.2, ports: [{name: http, port: 80}, {name: http-more, port: 81}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: any, namespace: default}
+spec: {clusterIP: 10.0.0.3, ports: [{name: detect, port: 82}]}
+";
+
+const ROUTE: &str = "
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: one, namespace: default}
+spec:
+  parentRefs: [{group: '', kind: Service, name: one}]
+  rules: [{backendRefs: [{name: one, port: 80}]}]
+";
+
+fn captured(yaml: &str, outbound: serde_json::Value) -> Seen {
+    let metadata = json!({"INTERCEPTION_MODE": "REDIRECT", "OUTBOUND": outbound});
+    sidecar_with(&world(yaml), "default", metadata)
+}
+
+fn has(seen: &Seen, listener: &str) -> bool {
+    seen.names(ResourceType::Listener).iter().any(|name| name == listener)
+}
+
+#[test]
+fn each_address_that_takes_connections_is_an_address_of_the_listener() {
+    let seen = captured(SHOP, json!(["169.254.101.1:15001", "[fd00::1]:15001"]));
+    let listener = seen.listener("virtualOutbound");
+    assert_eq!(listener.additional_addresses.len(), 1);
+    let text = format!("{:?}", listener.additional_addresses[0].address);
+    assert!(text.contains("fd00::1") && text.contains("15001"), "{text}");
+}
+
+#[test]
+fn routes_of_the_gateway_api_are_for_what_comes_to_an_address() {
+    let outbound = json!("127.0.0.1:15001");
+    let by_host = captured(SHOP, outbound.clone());
+    assert!(has(&by_host, "0.0.0.0_80") && !has(&by_host, "10.0.0.1_80") && !has(&by_host, "10.0.0.2_80"));
+    let by_address = captured(&format!("{SHOP}{ROUTE}"), outbound);
+    // Also for a service without routes: whoever names another host there means this service all the same.
+    for (listener, route) in [
+        ("10.0.0.1_80", "one.default.svc.cluster.local:80"),
+        ("10.0.0.2_80", "two.default.svc.cluster.local:80"),
+    ] {
+        assert!(has(&by_address, listener), "{listener}");
+        assert_eq!(by_address.host(route, "*").domains, ["*"], "{route}");
+    }
+    assert!(has(&by_address, "0.0.0.0_80"), "what goes elsewhere is still known by its host");
+    assert!(!has(&by_address, "10.0.0.2_81"), "a port without such routes");
+}
+
+#[test]
+fn what_comes_to_the_address_of_a_service_that_may_speak_anything_is_its_own() {
+    let seen = captured(SHOP, json!("127.0.0.1:15001"));
+    assert!(has(&seen, "10.0.0.3_82"));
+    let routes = seen.routes("any.default.svc.cluster.local:82");
+    let domains: Vec<_> = routes.virtual_hosts.iter().flat_map(|host| host.domains.clone()).collect();
+    assert_eq!(domains, ["*"]);
+}
