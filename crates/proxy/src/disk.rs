@@ -41,10 +41,13 @@ impl Disk {
             newest.mark_changed();
             self.writer = Some(tokio::spawn(async move {
                 while newest.changed().await.is_ok() {
-                    let (file, path) = (newest.borrow_and_update().clone(), path.clone());
-                    let written = tokio::task::spawn_blocking(move || write(&file, &path)).await;
+                    let (file, to) = (newest.borrow_and_update().clone(), path.clone());
+                    let written = tokio::task::spawn_blocking(move || write(&file, &to)).await;
                     if let Ok(Err(error)) = written {
-                        tracing::warn!(%error, "the configuration in force could not be kept on disk; is it full or read-only?");
+                        tracing::warn!(
+                            "{}: {error}; the configuration is in force, but a restart without the control plane would start from an older one. Is the disk full or read-only?",
+                            path.display()
+                        );
                     }
                     tokio::time::sleep(PAUSE).await;
                 }

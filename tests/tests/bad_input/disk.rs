@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use heddle_tests::{
-    mesh::{Mesh, binary},
+    mesh::{Mesh, Role, binary},
     say,
 };
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
@@ -94,6 +94,21 @@ async fn a_full_disk_refuses_the_change_and_nothing_else() {
     let (code, told) = bed.apply("after.yaml", &service("after", bed.backend.port()));
     assert_eq!(code, 0, "it recovers by itself: {told}");
     bed.serves("after").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_on_a_full_disk_serves_and_says_what_it_could_not_keep() {
+    let Some(mount) = Mount::new("a proxy on a full disk") else { return };
+    let mut bed = Bed::start().await;
+    let dir = mount.path().join("proxy");
+    let (xds, any) = (bed.mesh.xds(), "127.0.0.1:0");
+    let args = ["proxy", "--xds", &xds, "--outbound", any, "--admin", any, "--dns", any];
+    bed.client = Role::start("client", &dir, &args);
+    bed.serves("web").await;
+    let _filler = mount.fill();
+    bed.mesh.apply(&service("later", bed.backend.port()));
+    bed.serves("later").await;
+    assert_eq!(crate::admin(&bed.client, "/ready").await, "LIVE\n");
 }
 
 #[test]
