@@ -113,8 +113,9 @@ impl<'c> Exchange<'c> {
             trying.attempts += 1;
             match self.attempt(permit, snapshot, forward, &mut body, &mut trying).await {
                 Ok(upstream) => {
-                    let told = Told::of(&self.heads.response);
-                    state.tell(forward.cluster, &upstream.busy.member, told);
+                    if forward.cluster.outlier.is_some() {
+                        state.tell(forward.cluster, &upstream.busy.member, Told::of(&self.heads.response));
+                    }
                     let wanted = retry::response_retried(forward, &self.heads.response);
                     if !(wanted && trying.again(forward, &state, &body, false, &mut self.record.flags)) {
                         break upstream;

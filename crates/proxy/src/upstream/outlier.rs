@@ -97,7 +97,7 @@ impl History {
             }
             Told::Local => 503,
         };
-        self.local.store(0, Ordering::Relaxed);
+        self.count(&self.local, false, 0);
         let gateway = self.count(&self.gateway, (502..=504).contains(&status), rules.consecutive_gateway);
         let errors = self.count(&self.errors, status >= 500, rules.consecutive_5xx);
         (gateway || errors) && self.eject(rules, hosts, now)
