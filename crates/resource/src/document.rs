@@ -108,7 +108,12 @@ fn parse(text: &str, line: u32) -> Result<Parsed, (Option<u32>, String)> {
         .map_err(|e| {
             let at = e.location().map(|l| l.line() as u32 + offset);
             let text = e.to_string();
-            let first = text.lines().next().unwrap_or_default();
+            let mut first = text.lines().next().unwrap_or_default().to_owned();
+            if let Some(place) = e.location() {
+                // It counts from the document's beginning; the line is told as one of the file.
+                let within = format!(" at line {}, column {}", place.line(), place.column());
+                first = first.replace(&within, &format!(" at column {}", place.column()));
+            }
             // The parser's advice to its programmer is none to the author of a document.
             (at, first.replace(", set DuplicateKeyPolicy in Options if acceptable", ""))
         })?;

@@ -285,6 +285,16 @@ fn one_bad_document_leaves_the_others() {
     assert_eq!(verdicts, ["Service default/a", "HDL0002", "Namespace n", "not ours"]);
 }
 
+#[test]
+fn what_is_not_yaml_is_told_by_its_line_in_the_file() {
+    let text = "kind: Service\napiVersion: v1\n---\nkind: x\na: [b\n";
+    let broken = parse_documents(text, "x.yaml").pop().unwrap().unwrap_err();
+    assert_eq!(
+        broken.to_string(),
+        "x.yaml:5: not readable as YAML: unclosed bracket '[' at column 4 [HDL0002]"
+    );
+}
+
 /// The verdict on a document of this kind: its code, and whether it is refused.
 fn stranger(api_version: &str, kind: &str) -> (&'static str, bool) {
     let text = format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: x}}\nspec: {{}}\n");
