@@ -491,3 +491,39 @@ async fn the_last_endpoint_is_used_however_bad_it_is() {
     }
     assert_eq!(bad.heads().len(), 4);
 }
+
+#[tokio::test]
+async fn an_endpoint_that_answers_no_ping_is_given_up() {
+    use upstream::http_protocol_options::explicit_http_config::ProtocolConfig;
+    use upstream::http_protocol_options::{ExplicitHttpConfig, UpstreamProtocolOptions};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                // Empty SETTINGS, and then nothing any more.
+                stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            });
+        }
+    });
+    let up = with_options(static_cluster("up", &[address]), |options| {
+        let time = |nanos| Some(PbDuration { seconds: 0, nanos });
+        let http2 = core::Http2ProtocolOptions {
+            connection_keepalive: Some(core::KeepaliveSettings {
+                interval: time(10_000_000),
+                timeout: time(20_000_000),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let explicit =
+            ExplicitHttpConfig { protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(http2)) };
+        options.upstream_protocol_options = Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit));
+    });
+    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
+    let mut client = Client::new(mesh.connect().await);
+    let answer = tokio::time::timeout(Duration::from_secs(20), client.get("/")).await;
+    let (head, _) = answer.expect("it does not wait for ever");
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+}

@@ -12,7 +12,9 @@ use envoy_types::pb::envoy::{
                 LbPolicy,
             },
         },
-        core::v3::{Address, Http2ProtocolOptions, HttpProtocolOptions as CommonHttpOptions},
+        core::v3::{
+            Address, Http2ProtocolOptions, HttpProtocolOptions as CommonHttpOptions, KeepaliveSettings,
+        },
         endpoint::v3::{
             ClusterLoadAssignment, Endpoint as LbTarget, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
         },
@@ -26,7 +28,7 @@ use envoy_types::pb::envoy::{
     },
     r#type::v3::Percent,
 };
-use heddle_resource::istio::{H2UpgradePolicy, TrafficPolicy};
+use heddle_resource::istio::{H2UpgradePolicy, HttpSettings, TrafficPolicy};
 use heddle_xds::{ClientKind, ResourceType};
 
 use super::{
@@ -184,17 +186,16 @@ const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptio
 fn protocol(protocol: Protocol, policy: &TrafficPolicy, cluster: &mut Cluster) {
     let http = policy.connection_pool.as_ref().and_then(|pool| pool.http.as_ref());
     let upgrade = http.and_then(|http| http.h2_upgrade_policy) == Some(H2UpgradePolicy::Upgrade);
-    let streams = http.and_then(|http| http.max_concurrent_streams).and_then(|n| u32::try_from(n).ok());
     let same = http.is_some_and(|http| http.use_client_protocol == Some(true));
     let options = if same || (protocol == Protocol::Detect && !upgrade) {
         UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
             http_protocol_options: Some(http1_keeping_case()),
-            http2_protocol_options: Some(http2(streams)),
+            http2_protocol_options: Some(http2(http)),
             ..Default::default()
         })
     } else if protocol.is_http2() || upgrade {
         UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
-            protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(http2(streams))),
+            protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(http2(http))),
         })
     } else if protocol.is_http() {
         UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
@@ -221,10 +222,20 @@ fn protocol(protocol: Protocol, policy: &TrafficPolicy, cluster: &mut Cluster) {
     cluster.typed_extension_protocol_options.insert(HTTP_OPTIONS.to_owned(), any(&options));
 }
 
-/// Streams on one connection: as declared, else as many as the endpoint takes.
-fn http2(streams: Option<u32>) -> Http2ProtocolOptions {
+/// Streams on one connection: as declared, else as many as the endpoint takes. PING where declared.
+fn http2(declared: Option<&HttpSettings>) -> Http2ProtocolOptions {
+    let streams = declared.and_then(|http| http.max_concurrent_streams).and_then(|n| u32::try_from(n).ok());
     let most = streams.filter(|n| *n > 0).unwrap_or(1_073_741_824);
-    Http2ProtocolOptions { max_concurrent_streams: uint(most), ..Default::default() }
+    let keepalive = declared.and_then(|http| http.http2_keep_alive.as_ref());
+    Http2ProtocolOptions {
+        max_concurrent_streams: uint(most),
+        connection_keepalive: keepalive.map(|keepalive| KeepaliveSettings {
+            interval: keepalive.interval.map(|time| duration(time.0)),
+            timeout: keepalive.timeout.map(|time| duration(time.0)),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
 }
 
 /// `PassthroughCluster` and `BlackHoleCluster`.

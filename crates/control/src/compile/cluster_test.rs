@@ -73,7 +73,7 @@ fn a_budget_for_retries_reaches_the_breakers() {
 #[test]
 fn times_and_counts_of_connections_reach_the_cluster() {
     let policy = "{connectionPool: {tcp: {connectTimeout: 3s, tcpKeepalive: {probes: 2, time: 7s, interval: 5s}}, \
-                  http: {maxRequestsPerConnection: 9, idleTimeout: 11s, maxConcurrentStreams: 13, h2UpgradePolicy: UPGRADE}}}";
+                  http: {maxRequestsPerConnection: 9, idleTimeout: 11s, maxConcurrentStreams: 13, http2KeepAlive: {interval: 15s, timeout: 17s}, h2UpgradePolicy: UPGRADE}}}";
     let (seen, name) = under(policy);
     let cluster = seen.cluster(name);
     assert_eq!(cluster.connect_timeout.map(|t| t.seconds), Some(3));
@@ -93,6 +93,11 @@ fn times_and_counts_of_connections_reach_the_cluster() {
         panic!("not HTTP/2")
     };
     assert_eq!(http2.max_concurrent_streams.map(|n| n.value), Some(13));
+    let keepalive = http2.connection_keepalive.expect("PING");
+    assert_eq!(
+        (keepalive.interval.map(|t| t.seconds), keepalive.timeout.map(|t| t.seconds)),
+        (Some(15), Some(17))
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{self, SendRequest};
+use h2::{Ping, PingPong};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -138,6 +139,23 @@ pub(crate) async fn checkout(
     }
 }
 
+/// Ends when the endpoint has left a PING without answer (`connection_keepalive`).
+async fn silent(pings: Option<PingPong>, settings: Http2Settings) {
+    /// How long an answer may take where nothing says.
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let (Some(mut pings), Some(interval)) = (pings, settings.keepalive_interval) else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(interval).await;
+        let patience = settings.keepalive_timeout.unwrap_or(PATIENCE);
+        match tokio::time::timeout(patience, pings.ping(Ping::opaque())).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}
+
 async fn handshake(
     stream: TcpStream,
     counted: Counted,
@@ -150,13 +168,17 @@ async fn handshake(
         .initial_connection_window_size(settings.connection_window.unwrap_or(4 << 20))
         .max_send_buffer_size(256 * 1024)
         .max_header_list_size(64 * 1024);
-    let (sender, connection) = builder.handshake(stream).await.map_err(ConnectError::Handshake)?;
+    let (sender, mut connection) = builder.handshake(stream).await.map_err(ConnectError::Handshake)?;
+    let silent = silent(connection.ping_pong(), *settings);
     let open = Rc::new(Cell::new(true));
     let alive = open.clone();
     tokio::task::spawn_local(async move {
         let _counted = counted;
         // Its end, for whatever reason, is seen by the streams; here it only closes the door.
-        let _ = connection.await;
+        tokio::select! {
+            _ = connection => {}
+            () = silent => {}
+        }
         alive.set(false);
     });
     let now = Instant::now();

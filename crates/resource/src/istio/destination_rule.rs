@@ -194,7 +194,7 @@ described! {
         /// Most streams on an HTTP/2 connection.
         acts "maxConcurrentStreams" max_concurrent_streams: Option<i32>;
         /// HTTP/2 PING.
-        later "http2KeepAlive" http2_keep_alive: Option<Http2KeepAlive>;
+        acts "http2KeepAlive" http2_keep_alive: Option<Http2KeepAlive>;
     }
 
     /// Whether HTTP/1.1 requests go upstream as HTTP/2.
@@ -319,9 +319,9 @@ described! {
     /// HTTP/2 PING.
     pub struct Http2KeepAlive {
         /// Time between pings.
-        later "interval" interval: Option<Dur>;
+        acts "interval" interval: Option<Dur>;
         /// Time to wait for the answer.
-        later "timeout" timeout: Option<Dur>;
+        acts "timeout" timeout: Option<Dur>;
     }
 
     /// Sends TCP through a tunnel.
