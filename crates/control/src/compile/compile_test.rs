@@ -485,3 +485,37 @@ spec: {type: ExternalName, externalName: db.example.net}
     assert_eq!(entry.alias, "db.example.net");
     assert!(entry.ips.is_empty(), "{entry:?}");
 }
+
+#[test]
+fn what_a_delegate_sends_to_is_seen_through_a_sidecar() {
+    let text = r"
+apiVersion: v1
+kind: Service
+metadata: {name: front, namespace: default}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: back, namespace: other}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: front, namespace: default}
+spec: {hosts: [front], http: [{delegate: {name: part, namespace: other}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: part, namespace: other}
+spec: {http: [{route: [{destination: {host: back}}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: own, namespace: default}
+spec: {egress: [{hosts: ['./*']}]}
+";
+    let seen = sidecar(&world(text), "default");
+    let cluster = cluster_of(&seen.host_routes("http_proxy", "front")[0]);
+    assert_eq!(cluster, "outbound|80||back.other.svc.cluster.local");
+    assert!(seen.names(ResourceType::Cluster).contains(&cluster), "the route has its cluster");
+}

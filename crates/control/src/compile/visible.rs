@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use heddle_resource::{
-    Key, ObjectRef,
+    Key, ObjectRef, Spec,
     istio::{ConnectionPoolSettings, OutboundMode, Sidecar, WorkloadSelector},
 };
 
@@ -190,6 +190,13 @@ fn destinations(cx: &Cx<'_>, policy: &Policy) -> Vec<Arc<str>> {
                 let of = &entry.object.meta.namespace;
                 let hosts = super::route::destination_hosts(&entry.spec);
                 found.extend(hosts.map(|host| host::resolve(host, of, &cx.config().cluster_domain)));
+                for key in super::route::delegates(entry) {
+                    let Some(object) = cx.object(&key) else { continue };
+                    let Spec::VirtualService(spec) = &object.spec else { continue };
+                    let hosts = super::route::destination_hosts(spec);
+                    let domain = &cx.config().cluster_domain;
+                    found.extend(hosts.map(|host| host::resolve(host, &key.namespace, domain)));
+                }
             }
         }
     }

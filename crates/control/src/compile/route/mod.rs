@@ -58,6 +58,16 @@ pub(crate) fn destination_hosts(spec: &VirtualService) -> impl Iterator<Item = &
     http.chain(tcp).chain(tls).map(|destination| destination.host.as_str())
 }
 
+/// The VirtualServices in which a VirtualService's routes continue.
+pub(crate) fn delegates(entry: &VirtualServiceEntry) -> impl Iterator<Item = Key> {
+    let own = &*entry.object.meta.namespace;
+    let delegates = entry.spec.http.iter().filter_map(|route| route.delegate.as_ref());
+    delegates.map(move |delegate| {
+        let of = if delegate.namespace.is_empty() { own } else { &delegate.namespace };
+        Key::new(&kind::VIRTUAL_SERVICE, of, delegate.name.as_str())
+    })
+}
+
 /// The HTTP routes of a VirtualService at a place.
 pub(crate) fn http_routes(cx: &Cx<'_>, entry: &VirtualServiceEntry, place: Place<'_>) -> Vec<RouteDraft> {
     let mut drafts = Vec::new();
