@@ -289,9 +289,12 @@ async fn starts_from_disk_without_a_control_plane() {
         ..ProxyConfig::default()
     };
     let proxy = Proxy::start(config).await.unwrap();
-    while !proxy.waiting_for().is_empty() {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    let ready = async {
+        while !proxy.waiting_for().is_empty() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ready).await.expect("it is ready without a control plane");
     let at = proxy.snapshot().listeners.values().next().unwrap().addresses[0];
     assert_eq!(Client::new(TcpStream::connect(at).await.unwrap()).get("/").await.1, "one");
     proxy.stop().await;

@@ -123,6 +123,11 @@ pub async fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Optio
     }
 }
 
+/// What a client waits for has to come in time: a fault must fail a test, not hang it.
+async fn within<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(std::time::Duration::from_secs(30), what).await.expect("an answer within 30 s")
+}
+
 /// A client on one connection.
 pub struct Client {
     pub stream: TcpStream,
@@ -139,7 +144,8 @@ impl Client {
     }
 
     pub async fn response(&mut self) -> (String, String) {
-        let (head, body) = read_message(&mut self.stream, &mut self.buffer).await.expect("a response");
+        let (head, body) =
+            within(read_message(&mut self.stream, &mut self.buffer)).await.expect("a response");
         (head, String::from_utf8(body).unwrap())
     }
 
@@ -158,7 +164,7 @@ impl Client {
     /// Everything until the connection ends.
     pub async fn rest(&mut self) -> String {
         let mut rest = std::mem::take(&mut self.buffer);
-        let _ = self.stream.read_to_end(&mut rest).await;
+        let _ = within(self.stream.read_to_end(&mut rest)).await;
         String::from_utf8_lossy(&rest).into_owned()
     }
 }
@@ -167,7 +173,7 @@ impl Client {
     /// Reads exactly this.
     pub async fn expect(&mut self, text: &str) {
         while self.buffer.len() < text.len() {
-            let len = self.stream.read_buf(&mut self.buffer).await.unwrap();
+            let len = within(self.stream.read_buf(&mut self.buffer)).await.unwrap();
             assert!(len > 0, "the connection ended after {:?}", String::from_utf8_lossy(&self.buffer));
         }
         assert_eq!(String::from_utf8_lossy(&self.buffer.drain(..text.len()).collect::<Vec<_>>()), text);
@@ -182,7 +188,7 @@ impl Client {
                 let (head, body) = text.split_once("\r\n\r\n").unwrap();
                 return (format!("{head}\r\n\r\n"), body.to_owned());
             }
-            let len = self.stream.read_buf(&mut self.buffer).await.unwrap();
+            let len = within(self.stream.read_buf(&mut self.buffer)).await.unwrap();
             assert!(len > 0, "the connection ended after {text:?}");
         }
     }
