@@ -59,3 +59,20 @@ async fn registering_for_good_ends_the_lease_of_before() {
     look(&mesh, &lease, 404).await;
     look(&mesh, ENTRY, 200).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_still_runs_is_registered_again() {
+    let mesh = Mesh::start();
+    let heartbeat = register_for_a_second(&mesh);
+    let uid = |entry: &Answer| entry.json()["metadata"]["uid"].clone();
+    let first = uid(&look(&mesh, ENTRY, 200).await);
+    let (code, out, err) = mesh.heddle(&["deregister", "--service", "shop", "--address", ADDRESS]);
+    assert_eq!(code, 0, "{out}{err}");
+    eventually("another entry is there", || async {
+        let entry = look(&mesh, ENTRY, 200).await;
+        if uid(&entry) == first { Err(format!("{entry:?}")) } else { Ok(()) }
+    })
+    .await;
+    look(&mesh, &format!("{ENTRY}/lease"), 200).await;
+    kill(heartbeat);
+}

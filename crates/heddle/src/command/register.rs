@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use heddle_api::client::{ApplyOptions, Client};
+use heddle_api::client::{ApplyOptions, Client, ClientError};
 use heddle_control::registry::{HEALTH, LEASE_TTL};
 use heddle_resource::kind::{SERVICE, WORKLOAD_ENTRY};
 use http::{Method, StatusCode};
@@ -91,14 +91,24 @@ impl Instance<'_> {
             .map_err(|e| format!("{} of {}: {e}", self.name, self.service))
     }
 
-    /// Grants the instance a lease, or renews it.
+    /// Grants the instance a lease, or renews it. An entry that is gone is written again: its lease lapsed while the control
+    /// plane could not be reached, or that lost what it kept in memory, and this program still runs.
+    ///
+    /// # Errors
+    /// When the API cannot be reached or refuses.
     pub(crate) async fn renew(&self, client: &Client, ttl: Duration) -> Result<(), String> {
+        match self.lease(client, ttl).await {
+            Err(error) if error.is_not_found() => {}
+            renewed => return renewed.map_err(|e| e.to_string()),
+        }
+        self.register(client).await?;
+        output::note(&format!("the registration of {} was gone: registered again", self.name));
+        self.lease(client, ttl).await.map_err(|e| e.to_string())
+    }
+
+    async fn lease(&self, client: &Client, ttl: Duration) -> Result<(), ClientError> {
         let body = json!({"ttlSeconds": ttl.as_secs().max(1)});
-        client
-            .raw(Method::POST, &self.lease_path(), &[], Some(&body))
-            .await
-            .map(|_| ())
-            .map_err(|e| e.to_string())
+        client.raw(Method::POST, &self.lease_path(), &[], Some(&body)).await.map(|_| ())
     }
 
     /// The name of the service's port that this instance stands for.

@@ -69,7 +69,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, String> {
         labels,
         weight: None,
         health: Some(&args.health),
-        ttl: None,
+        ttl: Some(TTL),
     };
     instance.register(&client).await?;
     output::note(&format!("{}/{} at {inbound}; outbound {outbound}", args.namespace, args.service));

@@ -20,6 +20,9 @@ const RETRY: u32 = 100;
 /// The most that is saved: 100 retries.
 const MOST: u32 = 100 * RETRY;
 
+/// What a cluster begins with: an endpoint may die before much was answered.
+const FIRST: u32 = 20 * RETRY;
+
 /// The retries of one cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
@@ -45,7 +48,7 @@ impl Drop for Retrying {
 
 impl Budget {
     pub(crate) fn new(totals: Arc<Totals>) -> Self {
-        Self { totals, ..Self::default() }
+        Self { totals, saved: Cell::new(FIRST), ..Self::default() }
     }
 
     /// A request was answered.
@@ -62,6 +65,9 @@ impl Budget {
         let (percent, least) = breakers.retry_budget.unwrap_or(DEFAULT);
         let share = f64::from(active) * percent / 100.0;
         if !free && f64::from(under_way) >= share.max(f64::from(least)) {
+            if percent <= 0.0 {
+                return None;
+            }
             self.saved.set(self.saved.get().checked_sub(RETRY)?);
         }
         self.under_way.set(under_way + 1);
@@ -101,6 +107,14 @@ mod tests {
             budget.answered(&breakers(None));
         }
         assert_eq!(take_all(&budget, 16, &breakers(None)).len(), 4 + 100);
+    }
+
+    #[test]
+    fn the_first_requests_have_something_to_spend_unless_nothing_may_be() {
+        let nothing = Breakers { retry_budget: Some((0.0, 1)), ..Breakers::default() };
+        let new = || Budget::new(Arc::default());
+        assert_eq!(take_all(&new(), 10, &breakers(None)).len(), 3 + 20);
+        assert_eq!(take_all(&new(), 10, &nothing).len(), 1);
     }
 
     #[test]
