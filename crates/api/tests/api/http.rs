@@ -572,7 +572,7 @@ async fn the_client_of_this_crate() {
     assert_eq!(watch.next().await.unwrap().unwrap()["type"], "ADDED");
     let later = json!({
         "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": { "name": "d" },
-        "spec": { "host": "web", "trafficPolicy": { "retryBudget": { "percent": 5.0 } } },
+        "spec": { "host": "web", "trafficPolicy": { "outlierDetection": { "minHealthPercent": 50 } } },
     });
     let warned = client.apply(&kind::DESTINATION_RULE, &later, &ApplyOptions::default()).await.unwrap();
     assert!(warned.warnings.iter().any(|w| w.contains("spec.trafficPolicy")), "{:?}", warned.warnings);

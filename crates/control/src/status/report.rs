@@ -44,6 +44,9 @@ pub(crate) const ISTIO_KINDS: [&Kind; 5] = [
     &kind::SIDECAR,
 ];
 
+/// How much of what is wrong with an object its status says.
+const SAID: usize = 5;
+
 const ROUTE_KINDS: [&Kind; 4] = [&kind::HTTP_ROUTE, &kind::GRPC_ROUTE, &kind::TCP_ROUTE, &kind::TLS_ROUTE];
 
 impl Report<'_> {
@@ -189,10 +192,14 @@ impl Report<'_> {
         if let Some(finding) = of_it.iter().find(|finding| finding.code == code::COLLISION) {
             return Condition::no("Accepted", "Conflicted", say(finding));
         }
-        match of_it.first() {
-            None => Condition::yes("Accepted", "Accepted"),
-            Some(finding) => Condition::yes("Accepted", "PartiallyInvalid").with_message(say(finding)),
+        if of_it.is_empty() {
+            return Condition::yes("Accepted", "Accepted");
         }
+        let mut said: Vec<_> = of_it.iter().take(SAID).map(|finding| say(finding)).collect();
+        if of_it.len() > SAID {
+            said.push(format!("and {} more; `heddle analyze` has them all", of_it.len() - SAID));
+        }
+        Condition::yes("Accepted", "PartiallyInvalid").with_message(said.join("; "))
     }
 
     fn programmed(&self, key: &Key) -> Option<Condition> {

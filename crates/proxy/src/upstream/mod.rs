@@ -211,14 +211,23 @@ impl ClusterState {
     /// Takes up for outlier detection what an attempt told of its endpoint.
     pub(crate) fn tell(&self, cluster: &Cluster, member: &Member, told: Told) {
         let Some(rules) = &cluster.outlier else { return };
-        let history = member.history.get_or_init(|| self.totals.outliers.history(&member.id));
-        if history.tell(told, rules, self.members.borrow().len(), self.ledger.now()) {
+        if self.history(member).tell(told, rules, self.members.borrow().len(), self.ledger.now()) {
             count(&self.stats.ejections);
             tracing::info!(cluster = %self.name, address = %member.address, "endpoint ejected");
         }
     }
 
-    /// Whether outlier detection keeps requests away from a member.
+    /// What this proxy has seen of a member, on whichever worker.
+    fn history<'m>(&self, member: &'m Member) -> &'m History {
+        member.history.get_or_init(|| self.totals.outliers.history(&member.id))
+    }
+
+    /// Whether outlier detection keeps the balancer away from a member of `cluster`.
+    pub(crate) fn avoids(&self, cluster: &Cluster, member: &Member) -> bool {
+        cluster.outlier.is_some() && self.history(member).ejected(self.ledger.now())
+    }
+
+    /// Whether a member is known to be ejected.
     pub(crate) fn ejected(&self, member: &Member) -> bool {
         member.history.get().is_some_and(|history| history.ejected(self.ledger.now()))
     }

@@ -17,6 +17,7 @@ pub(crate) struct Chosen<'s> {
 
 /// What the balancer may know of the members.
 struct Seen<'m> {
+    cluster: &'m Cluster,
     state: &'m ClusterState,
     members: &'m [Rc<Member>],
     tried: &'m [SocketAddr],
@@ -31,7 +32,7 @@ impl Members for Seen<'_> {
         /// An endpoint that answers badly is worse than one that was just not reached.
         const EJECTED: u32 = 1 << 16;
         let Some(member) = self.members.get(index) else { return 0 };
-        let ejected = if self.state.ejected(member) { EJECTED } else { 0 };
+        let ejected = if self.state.avoids(self.cluster, member) { EJECTED } else { 0 };
         ejected + member.reach.badness()
     }
 
@@ -59,7 +60,7 @@ pub(crate) fn select<'s>(
     }
     let set: &'s EndpointSet = snapshot.endpoints(cluster)?;
     let members = state.members(set);
-    let seen = Seen { state, members: &members, tried };
+    let seen = Seen { cluster, state, members: &members, tried };
     let picked = balance::pick(cluster, set, &state.balance, &seen, random)?;
     let member = members.get(picked.index)?.clone();
     member.reach.chosen();
