@@ -13,8 +13,8 @@ use super::buffers::{Buffers, LARGE};
 /// The most write buffer that a connection at rest keeps: enough for an ordinary head, so that the next needs no allocation.
 const REST: usize = 768;
 
-/// A body that is copied behind the head rather than written beside it.
-const SMALL: usize = 2048;
+/// A head and a body that are copied into one piece: cheaper than to have the system gather the two.
+const SMALL: usize = 4096;
 
 /// One connection. A connection at rest holds no buffer but a small one for the next head.
 #[derive(Debug)]
@@ -152,42 +152,31 @@ impl Wire {
 
     /// Writes what waits and then of `body` as much as the system takes: one system call for both.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, body: &[u8]) -> Poll<io::Result<usize>> {
-        if self.flushed() {
-            return Pin::new(&mut self.io).poll_write(cx, body);
-        }
-        if body.len() <= SMALL {
-            return self.poll_write_small(cx, body);
-        }
-        loop {
-            let waiting = self.output.len() - self.sent as usize;
-            let slices = [IoSlice::new(&self.output[self.sent as usize..]), IoSlice::new(body)];
-            let len = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, &slices))?;
+        while !self.flushed() {
+            let waiting = self.waiting();
+            let len = ready!(self.poll_write_both(cx, body))?;
             self.wrote(len.min(waiting))?;
             if len > waiting {
                 return Poll::Ready(Ok(len - waiting));
             }
         }
+        Pin::new(&mut self.io).poll_write(cx, body)
     }
 
-    /// What waits and a small body in one piece: cheaper than to have the system gather two.
-    fn poll_write_small(&mut self, cx: &mut Context<'_>, body: &[u8]) -> Poll<io::Result<usize>> {
-        let head = self.output.len();
-        self.output.extend_from_slice(body);
-        let outcome = self.poll_flush(cx);
-        if self.flushed() {
-            return outcome.map_ok(|()| body.len());
+    /// Hands what waits and the body to the system, which takes a part of it.
+    fn poll_write_both(&mut self, cx: &mut Context<'_>, body: &[u8]) -> Poll<io::Result<usize>> {
+        let head = &self.output[self.sent as usize..];
+        let io = Pin::new(&mut self.io);
+        let both = head.len() + body.len();
+        if both > SMALL {
+            return io.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(body)]);
         }
-        // What the system did not take of the body stays the caller's.
-        let taken = (self.sent as usize).saturating_sub(head);
-        self.output.truncate(head);
-        if self.sent as usize >= head {
-            self.sent = 0;
-            self.output.clear();
-        }
-        match taken {
-            0 => outcome.map_ok(|()| 0),
-            taken => Poll::Ready(Ok(taken)),
-        }
+        let mut piece = self.buffers.take(false);
+        piece[..head.len()].copy_from_slice(head);
+        piece[head.len()..both].copy_from_slice(body);
+        let taken = io.poll_write(cx, &piece[..both]);
+        self.buffers.give(piece);
+        taken
     }
 
     fn wrote(&mut self, len: usize) -> io::Result<()> {

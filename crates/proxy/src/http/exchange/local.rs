@@ -24,9 +24,11 @@ impl Exchange<'_> {
 
     /// Delays and aborts. `Some` when the request ends here.
     pub(super) async fn inject(&mut self, fault: &FaultOutcome<'_>) -> Option<Ended> {
-        let totals = self.worker.upstreams.ledger().totals(&self.downstream.listener.name);
-        // Held until the request ends, as Envoy does. With too many at work the request goes on unharmed.
-        self.fault = totals.fault(fault.max_active).ok()?;
+        if fault.max_active.is_some() {
+            let totals = self.worker.upstreams.ledger().totals(&self.downstream.listener.name);
+            // Held until the request ends, as Envoy does. With too many at work the request goes on unharmed.
+            self.fault = totals.fault(fault.max_active).ok()?;
+        }
         if let Some(delay) = fault.delay {
             self.record.flags.add(Flags::DELAY_INJECTED);
             if self.pause(delay).await.is_err() {
