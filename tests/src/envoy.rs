@@ -6,6 +6,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use heddle_runtime::free_port;
+
 /// How an Envoy joins.
 #[derive(Clone, Copy, Debug)]
 pub struct Join<'j> {
@@ -28,13 +30,13 @@ pub struct Envoy {
     child: Child,
 }
 
-/// An address that nobody listens at just now.
+/// An address for a listener that is opened later: see [`free_port`].
 ///
 /// # Panics
 /// When there is none.
 pub fn free_address(ip: [u8; 4]) -> SocketAddr {
-    let listener = std::net::TcpListener::bind(SocketAddr::from((ip, 0)));
-    listener.and_then(|l| l.local_addr()).unwrap_or_else(|error| panic!("no free port on {ip:?}: {error}"))
+    let port = free_port(ip.into()).unwrap_or_else(|error| panic!("no free port on {ip:?}: {error}"));
+    SocketAddr::from((ip, port))
 }
 
 impl Envoy {

@@ -8,7 +8,7 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-use heddle_tests::{eventually, mesh::Mesh, peer, root};
+use heddle_tests::{envoy::free_address, eventually, mesh::Mesh, peer, root};
 use serde_json::{Value, json};
 
 /// A bootstrap file as gRPC reads it.
@@ -223,10 +223,7 @@ async fn grpcio_resolves_balances_splits_and_fails_over() {
 async fn a_grpc_server_takes_its_listener_from_the_control_plane() {
     let Some(python) = python() else { return };
     let mesh = Mesh::start();
-    let port = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap().port()
-    };
+    let port = free_address([127, 0, 0, 1]).port();
     mesh.apply(SERVICE);
     mesh.apply(&backend("served", "v1", port));
     let mut server =

@@ -2,6 +2,9 @@
 
 mod kit;
 
+use std::net::{Ipv4Addr, SocketAddr};
+
+use heddle_runtime::free_port;
 use kit::backend::{Backend, Client, Reply};
 use kit::{
     Mesh, action, connection_manager, encoded_cluster, encoded_listener, http, http_filter, listener,
@@ -141,10 +144,7 @@ async fn repeats_a_get_whose_connection_died_of_old_age() {
 
 #[tokio::test]
 async fn says_why_there_is_no_answer() {
-    let dead = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
+    let dead = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST.into()).unwrap()));
     let silent = Backend::start(|_, _, _| Reply::Silence).await;
     let rude = Backend::start(|_, _, _| Reply::Close).await;
     let clusters = [

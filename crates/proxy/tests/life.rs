@@ -2,11 +2,13 @@
 
 mod kit;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use heddle_proxy::{Proxy, ProxyConfig};
+use heddle_runtime::free_port;
 use kit::backend::{Backend, Client, Reply};
 use kit::{Mesh, action, http, retries, static_cluster, to_cluster};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -87,7 +89,7 @@ async fn changes_under_load_fail_no_get() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endpoints_that_die_fail_no_get() {
     let alive = Backend::named("alive").await;
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST.into()).unwrap()));
     let rude = Backend::start(|_, _, _| Reply::Close).await;
     let up = static_cluster("up", &[alive.address, dead, rude.address]);
     let route = action(to_cluster("/", "up"), |action| {

@@ -6,6 +6,7 @@
 mod drain;
 mod limits;
 mod listen;
+mod port;
 mod ready;
 mod sys;
 mod worker;
@@ -13,6 +14,7 @@ mod worker;
 pub use drain::{Drain, DrainSignal, Phase};
 pub use limits::raise_open_files;
 pub use listen::cannot_listen;
+pub use port::free_port;
 pub use ready::{Gate, Readiness};
 pub use sys::give_back_startup_pages;
 pub use worker::{Workers, available_cpus};

@@ -1,5 +1,6 @@
 use std::{
     convert::Infallible,
+    net::Ipv4Addr,
     sync::atomic::{AtomicU16, Ordering},
 };
 
@@ -155,8 +156,8 @@ async fn an_entry_whose_lease_lapses_is_gone() {
 
 #[tokio::test]
 async fn tcp_is_asked_for_a_connection() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let port = heddle_runtime::free_port(Ipv4Addr::LOCALHOST.into()).unwrap();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
     let object = entry("a", port, json!({"heddle.dev/health": "tcp"}));
     let spec = CheckSpec::of(&object).unwrap().unwrap();
     assert_eq!(probe(&spec).await, Ok(()));

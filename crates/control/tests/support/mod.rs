@@ -123,9 +123,9 @@ pub(crate) async fn exchange(address: &str, text: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// A port that is free now.
+/// A port for a listener that is opened later.
 pub(crate) fn free() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
+    heddle_runtime::free_port(std::net::Ipv4Addr::LOCALHOST.into()).expect("a port")
 }
 
 pub(crate) async fn put_all(store: &MemoryStore, text: &str) {

@@ -9,10 +9,16 @@ mod resources;
 mod script;
 mod shop;
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream};
 use heddle_api::client::Client;
+use heddle_runtime::free_port;
 
 use self::{
     children::Role,
@@ -95,9 +101,10 @@ impl Mesh {
         for instance in INSTANCES {
             services.push(shop::open(*instance, journal.clone()).await.map_err(|e| e.to_string())?);
         }
-        let door = free_port().await?;
-        let entrance = door.local_addr().map_err(|e| e.to_string())?;
-        apply_text(&api, &resources::mesh(INSTANCES, entrance.port())).await?;
+        let door =
+            free_port(Ipv4Addr::LOCALHOST.into()).map_err(|e| format!("no port for the gateway: {e}"))?;
+        let entrance = SocketAddr::from((Ipv4Addr::LOCALHOST, door));
+        apply_text(&api, &resources::mesh(INSTANCES, door)).await?;
 
         let mut sidecars = Vec::new();
         for service in &services {
@@ -108,8 +115,6 @@ impl Mesh {
             workloads.push_str("---\n");
             workloads.push_str(&introduce(service, sidecar)?);
         }
-        // Held until now, so that no sidecar was given the same port.
-        drop(door);
         let gateway = start_gateway(&control, scratch).await?;
         apply_text(&api, &workloads).await?;
 
@@ -312,12 +317,6 @@ async fn start_gateway(control: &Role, scratch: &Path) -> Result<Role, String> {
         "1",
     ];
     Role::start("gateway", scratch.join("gateway"), &owned(&args)).await
-}
-
-/// A port that is free. The gateway opens it a moment after it is let go; another program may be faster, and then
-/// the gateway's log says so.
-async fn free_port() -> Result<tokio::net::TcpListener, String> {
-    tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.map_err(|e| e.to_string())
 }
 
 fn owned(args: &[&str]) -> Vec<String> {
