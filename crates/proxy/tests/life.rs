@@ -22,7 +22,7 @@ struct Load {
 }
 
 impl Load {
-    fn start(at: std::net::SocketAddr, clients: usize) -> Self {
+    fn start(at: SocketAddr, clients: usize) -> Self {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let clients: Vec<_> = (0..clients)
             .map(|_| {
@@ -112,7 +112,7 @@ struct Mortal {
 }
 
 impl Mortal {
-    fn start(at: std::net::SocketAddr) -> Self {
+    fn start(at: SocketAddr) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (holds, held) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -191,9 +191,8 @@ async fn an_endpoint_that_left_is_forgotten_without_another_request() {
     let one = Backend::named("one").await;
     let leaving = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = leaving.local_addr().unwrap();
-    let with = |to: Vec<std::net::SocketAddr>| {
-        move |at| http(at, vec![to_cluster("/", "up")], &[static_cluster("up", &to)])
-    };
+    let with =
+        |to: Vec<SocketAddr>| move |at| http(at, vec![to_cluster("/", "up")], &[static_cluster("up", &to)]);
     let mesh = Mesh::start(1, with(vec![address])).await;
     let serve = async {
         let mut stream = leaving.accept().await.unwrap().0;
