@@ -2,12 +2,14 @@
 
 mod admit;
 mod dns;
+mod hello;
 mod http1;
 mod xds;
 mod xds_session;
 
 pub use admit::admit_yaml;
 pub use dns::{dns_names, dns_question};
+pub use hello::tls_hello;
 pub use http1::{http1_request, http1_response};
 pub use xds::xds_into_snapshot;
 pub use xds_session::xds_session;
@@ -25,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "admit_yaml", run: admit_yaml, corpus: admit::CORPUS },
     Target { name: "http1_request", run: http1_request, corpus: http1::REQUESTS },
     Target { name: "http1_response", run: http1_response, corpus: http1::RESPONSES },
+    Target { name: "tls_hello", run: tls_hello, corpus: hello::CORPUS },
     Target { name: "xds_into_snapshot", run: xds_into_snapshot, corpus: xds::CORPUS },
     Target { name: "xds_session", run: xds_session, corpus: xds_session::CORPUS },
     Target { name: "dns_question", run: dns_question, corpus: dns::QUESTIONS },

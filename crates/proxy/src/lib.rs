@@ -4,7 +4,7 @@ pub(crate) mod admin;
 #[path = "upstream/balance.rs"]
 pub mod balance;
 pub(crate) mod config;
-pub(crate) mod conn;
+pub mod conn;
 pub mod decide;
 pub(crate) mod disk;
 pub(crate) mod feed;

@@ -1,7 +1,10 @@
 //! Connections: bytes, buffers and timers under every protocol.
 
+pub mod probe;
+
 pub(crate) mod alarm;
 pub(crate) mod buffers;
+pub(crate) mod hello;
 pub(crate) mod open;
 pub(crate) mod registry;
 pub(crate) mod sniff;

@@ -1,6 +1,6 @@
 //! From an accepted socket to the filter chain that serves it.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -13,8 +13,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
+use super::hello::{self, ClientHello, Progress};
 use super::registry::{Control, Wish};
-use super::sniff::{Sniff, sniff};
+use super::sniff::{self, Sniff, sniff};
 use super::wire::Wire;
 use crate::decide::Downstream;
 use crate::decide::chain::{Connection, match_filter_chain};
@@ -46,7 +47,8 @@ pub(crate) async fn open(
     let mut wire = Wire::new(stream, worker.buffers.clone());
     let mut opening = Opening { worker: &worker, listener: &listener, peer, local, original_dst };
     // Boxed, as is all below that a connection at rest does not need.
-    let Some((chain, dialled)) = Box::pin(opening.choose(&mut wire, &control)).await else { return };
+    let Some(chosen) = Box::pin(opening.choose(&mut wire, &control)).await else { return };
+    let Chosen { chain, dialled, server_name } = chosen;
     let downstream = Rc::new(Downstream {
         listener: listener.clone(),
         chain: chain.clone(),
@@ -55,7 +57,7 @@ pub(crate) async fn open(
         original_dst,
         machine: worker.machine,
         scheme: Scheme::Http,
-        server_name: None,
+        server_name,
         connection_id: worker.connections.opened(),
     });
     match &chain.filter {
@@ -82,34 +84,46 @@ struct Opening<'o> {
     original_dst: Option<SocketAddr>,
 }
 
+/// What a connection is served by.
+struct Chosen {
+    chain: Arc<FilterChain>,
+    /// The connection to an endpoint if one was needed to find out.
+    dialled: Option<Dialled>,
+    /// SNI.
+    server_name: Option<Box<str>>,
+}
+
+/// What a client was found to speak.
+enum Spoken {
+    Plain(Sniff),
+    Tls(ClientHello),
+    /// Nothing that may be served.
+    Close,
+}
+
 impl Opening<'_> {
-    fn chain(&self, transport: &str, protocols: &[&str]) -> Option<Arc<FilterChain>> {
+    fn chain(&self, transport: &str, server_name: &str, protocols: &[&str]) -> Option<Arc<FilterChain>> {
         let connection = Connection {
             destination: self.original_dst.unwrap_or(self.local),
             source: self.peer,
             direct_source: self.peer.ip(),
-            server_name: "",
+            server_name,
             transport_protocol: transport,
             application_protocols: protocols,
         };
         match_filter_chain(self.listener, &connection).cloned()
     }
 
-    /// The filter chain, and the connection to an endpoint if one was needed to find out.
+    /// The filter chain.
     ///
     /// Where the protocol is to be detected, the endpoint is dialled at once and the side that speaks first decides: a
     /// server that greets its clients is not kept waiting.
-    async fn choose(
-        &mut self,
-        wire: &mut Wire,
-        control: &Control,
-    ) -> Option<(Arc<FilterChain>, Option<Dialled>)> {
+    async fn choose(&mut self, wire: &mut Wire, control: &Control) -> Option<Chosen> {
         let Inspect { tls, http, .. } = self.listener.inspect;
-        let plain = self.chain("raw_buffer", &[]);
-        if !tls && !http {
-            return Some((plain?, None));
+        let plain = self.chain("raw_buffer", "", &[]);
+        if tls.is_none() && !http {
+            return Some(Chosen { chain: plain?, dialled: None, server_name: None });
         }
-        let deadline = self.listener.inspect_timeout.map(|most| Instant::now() + most);
         let dial = async {
             match plain.as_ref().map(|chain| &chain.filter) {
                 Some(NetworkFilter::Tcp(proxy)) => {
@@ -118,42 +132,105 @@ impl Opening<'_> {
                 _ => None,
             }
         };
+        let (spoken, dialled) = self.listen(wire, control, dial).await;
+        let (chain, server_name) = match spoken {
+            Spoken::Close => return None,
+            Spoken::Plain(seen) => {
+                (self.chain("raw_buffer", "", seen.application_protocol().as_slice())?, None)
+            }
+            Spoken::Tls(hello) => {
+                let protocols: Vec<&str> = hello.protocols.iter().map(|name| &**name).collect();
+                let name = hello.server_name.as_deref().unwrap_or_default();
+                (self.chain("tls", name, &protocols)?, hello.server_name)
+            }
+        };
+        let same = plain.as_ref().is_some_and(|plain| Arc::ptr_eq(plain, &chain));
+        Some(Chosen { chain, dialled: dialled.filter(|_| same), server_name })
+    }
+
+    /// Reads until it is known what the client speaks, or the endpoint that is being dialled has spoken first.
+    async fn listen(
+        &self,
+        wire: &mut Wire,
+        control: &Control,
+        dial: impl Future<Output = Option<Dialled>>,
+    ) -> (Spoken, Option<Dialled>) {
+        let deadline = self.listener.inspect_timeout.map(|most| Instant::now() + most);
         let mut dial = pin!(dial);
         let (mut dialling, mut dialled, mut alarm) = (true, None::<Dialled>, Alarm::default());
-        let seen = poll_fn(|cx| {
+        let mut detect = Detect { inspect: self.listener.inspect, hello: None };
+        let spoken = poll_fn(|cx| {
             if dialling && let Poll::Ready(outcome) = dial.as_mut().poll(cx) {
                 (dialling, dialled) = (false, outcome);
             }
-            if let Some(dialled) = &mut dialled
-                && dialled.poll_spoke(cx).is_ready()
-            {
-                return Poll::Ready(Some(Sniff::Other));
-            }
             loop {
-                let seen = sniff(wire.data());
-                if seen != Sniff::More {
-                    return Poll::Ready(Some(seen));
+                if let Some(spoken) = detect.look(wire.data()) {
+                    return Poll::Ready(spoken);
                 }
                 match wire.poll_fill(cx) {
                     Poll::Ready(Ok(len)) if len > 0 => {}
                     // A client that sends nothing and closes may still be a client of TCP.
-                    Poll::Ready(Ok(_)) => return Poll::Ready(Some(Sniff::Other)),
-                    Poll::Ready(Err(_)) => return Poll::Ready(None),
+                    Poll::Ready(Ok(_)) if wire.eof() => return Poll::Ready(detect.plain(Sniff::Other)),
+                    Poll::Ready(_) => return Poll::Ready(Spoken::Close),
                     Poll::Pending => break,
                 }
             }
+            // Who has begun with TLS has spoken first.
+            if let Some(dialled) = &mut dialled
+                && wire.data().first() != Some(&sniff::HANDSHAKE)
+                && dialled.poll_spoke(cx).is_ready()
+            {
+                return Poll::Ready(Spoken::Plain(Sniff::Other));
+            }
             control.register(cx.waker());
             if control.wish() == Wish::Cut {
-                return Poll::Ready(None);
+                return Poll::Ready(Spoken::Close);
             }
-            alarm.poll(cx, deadline).map(|()| Some(Sniff::Other))
+            alarm.poll(cx, deadline).map(|()| match self.listener.continue_on_timeout {
+                true => detect.plain(Sniff::Other),
+                false => Spoken::Close,
+            })
         })
-        .await?;
-        let protocol = seen.application_protocol();
-        let transport = if seen == Sniff::Tls && tls { "tls" } else { "raw_buffer" };
-        let chain = self.chain(transport, protocol.as_slice())?;
-        let same = plain.as_ref().is_some_and(|plain| Arc::ptr_eq(plain, &chain));
-        Some((chain, dialled.filter(|_| same)))
+        .await;
+        (spoken, dialled)
+    }
+}
+
+/// What is known of a client's first bytes.
+struct Detect {
+    inspect: Inspect,
+    hello: Option<hello::Reader>,
+}
+
+impl Detect {
+    /// Looks at all that came; `None` asks for more.
+    fn look(&mut self, data: &[u8]) -> Option<Spoken> {
+        let Some(tls) = self.inspect.tls else {
+            return Some(sniff(data)).filter(|seen| *seen != Sniff::More).map(Spoken::Plain);
+        };
+        match sniff(data) {
+            Sniff::More if data.is_empty() || self.inspect.http => None,
+            Sniff::More if data[0] == sniff::HANDSHAKE => None,
+            Sniff::Tls => {
+                let reader = self.hello.get_or_insert_with(|| hello::Reader::new(tls.max_hello as usize));
+                match reader.read(data) {
+                    Progress::More => None,
+                    Progress::Whole(hello) => Some(Spoken::Tls(hello)),
+                    Progress::Malformed => Some(self.plain(Sniff::Other)),
+                    Progress::TooLarge => Some(Spoken::Close),
+                }
+            }
+            seen => Some(self.plain(seen)),
+        }
+    }
+
+    /// A client that does not speak TLS.
+    fn plain(&self, seen: Sniff) -> Spoken {
+        match self.inspect.tls {
+            Some(tls) if tls.only => Spoken::Close,
+            _ if self.inspect.http => Spoken::Plain(seen),
+            _ => Spoken::Plain(Sniff::Other),
+        }
     }
 }
 
@@ -169,11 +246,11 @@ async fn is_h2(wire: &mut Wire, codec: Codec, idle: Option<Duration>, control: &
     poll_fn(|cx| {
         loop {
             let data = wire.data();
-            let common = data.len().min(super::sniff::PREFACE.len());
-            if data[..common] != super::sniff::PREFACE[..common] {
+            let common = data.len().min(sniff::PREFACE.len());
+            if data[..common] != sniff::PREFACE[..common] {
                 return Poll::Ready(Some(false));
             }
-            if common == super::sniff::PREFACE.len() {
+            if common == sniff::PREFACE.len() {
                 return Poll::Ready(Some(true));
             }
             match wire.poll_fill(cx) {

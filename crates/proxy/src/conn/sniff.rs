@@ -2,6 +2,8 @@
 
 /// The preface of HTTP/2.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The first byte of TLS: a record with a handshake in it.
+pub(crate) const HANDSHAKE: u8 = 0x16;
 /// The longest first line that is waited for.
 const LONGEST: usize = 8192;
 
@@ -36,7 +38,7 @@ impl Sniff {
 /// Looks at the first bytes.
 pub(crate) fn sniff(data: &[u8]) -> Sniff {
     let Some(first) = data.first() else { return Sniff::More };
-    if *first == 0x16 {
+    if *first == HANDSHAKE {
         return match data {
             [_, 3, ..] => Sniff::Tls,
             [_] => Sniff::More,

@@ -43,14 +43,17 @@ pub fn match_filter_chain<'l>(
         None => Some(0),
     });
     step(&|m| range_score(&m.destinations, connection.destination.ip()));
-    step(&|m| name_score(&m.server_names, connection.server_name));
+    let server_name = connection.server_name.to_ascii_lowercase();
+    step(&|m| name_score(&m.server_names, &server_name));
     step(&|m| text_score(&m.transport_protocol, connection.transport_protocol));
     step(&|m| {
         if m.application_protocols.is_empty() {
             return Some(0);
         }
-        let offered = |wanted: &str| connection.application_protocols.contains(&wanted);
-        m.application_protocols.iter().any(|wanted| offered(wanted)).then_some(1)
+        // What the client names first counts most.
+        let wanted = |offer: &&str| m.application_protocols.iter().any(|wanted| **wanted == **offer);
+        let place = connection.application_protocols.iter().position(wanted)?;
+        Some(u32::MAX - u32::try_from(place).unwrap_or(u32::MAX - 1))
     });
     step(&|m| range_score(&m.direct_sources, connection.direct_source));
     let local = connection.source.ip().is_loopback() || connection.source.ip() == connection.destination.ip();
@@ -78,12 +81,11 @@ fn range_score(ranges: &[IpNet], address: IpAddr) -> Option<u32> {
     ranges.iter().filter(|net| net.contains(&address)).map(|net| 1 + u32::from(net.prefix_len())).max()
 }
 
-/// Exact beats the longest `*.suffix`; `*` or no name at all is the worst match.
+/// Exact beats the longest `*.suffix`; `*` or no name at all is the worst match. `name` is in lower case.
 fn name_score(names: &[Box<str>], name: &str) -> Option<u32> {
     if names.is_empty() {
         return Some(0);
     }
-    let name = name.to_ascii_lowercase();
     let score = |pattern: &str| match pattern.strip_prefix('*') {
         Some("") => Some(0),
         Some(suffix) => (name.len() > suffix.len() && name.ends_with(suffix)).then_some(suffix.len() as u32),

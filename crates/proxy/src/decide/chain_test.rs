@@ -93,6 +93,53 @@ fn each_criterion_keeps_the_best_match() {
     }
 }
 
+/// Envoy's order: the best match of an earlier criterion decides, even if a later one then finds nothing.
+#[test]
+fn earlier_criteria_decide_before_later_ones() {
+    let nets = |list: &[&str]| list.iter().map(|net| net.parse().unwrap()).collect::<Vec<IpNet>>();
+    let texts = |list: &[&str]| list.iter().map(|text| Box::from(*text)).collect::<Vec<Box<str>>>();
+    let any = ChainMatch::default;
+    let in_order = [
+        ChainMatch { destination_port: Some(80), ..any() },
+        ChainMatch { destinations: nets(&["11.0.0.0/8"]), ..any() },
+        ChainMatch { server_names: texts(&["*.com"]), ..any() },
+        ChainMatch { transport_protocol: "tls".into(), ..any() },
+        ChainMatch { application_protocols: texts(&["h2"]), ..any() },
+        ChainMatch { direct_sources: nets(&["9.9.0.0/16"]), ..any() },
+        ChainMatch { source_type: SourceType::External, ..any() },
+        ChainMatch { sources: nets(&["1.2.0.0/16"]), ..any() },
+        ChainMatch { source_ports: vec![5], ..any() },
+    ];
+    let given = Connection {
+        server_name: "a.com",
+        transport_protocol: "tls",
+        application_protocols: &["h2"],
+        direct_source: "9.9.9.9".parse().unwrap(),
+        ..connection("11.0.0.1:80", "1.2.3.4:5")
+    };
+    for (first, earlier) in in_order.iter().enumerate() {
+        for later in &in_order[first + 1..] {
+            let pair = vec![chain("later", later.clone()), chain("earlier", earlier.clone())];
+            assert_eq!(chosen(&listener(pair, false), given), "earlier", "{earlier:?} before {later:?}");
+        }
+    }
+    // A chain that names the port and nobody's address: those without a port are out already.
+    let port = ChainMatch { destination_port: Some(80), sources: nets(&["7.0.0.0/8"]), ..any() };
+    let chains = vec![chain("any", any()), chain("port", port)];
+    assert_eq!(chosen(&listener(chains, true), given), "default");
+}
+
+#[test]
+fn the_first_protocol_that_a_client_names_counts_most() {
+    let only = |text: &str| ChainMatch { application_protocols: vec![text.into()], ..ChainMatch::default() };
+    let chains = vec![chain("http/1.1", only("http/1.1")), chain("h2", only("h2"))];
+    let base = connection("11.0.0.1:80", "1.2.3.4:5");
+    for (offer, expected) in [(["h2", "http/1.1"], "h2"), (["http/1.1", "h2"], "http/1.1")] {
+        let given = Connection { application_protocols: &offer, ..base };
+        assert_eq!(chosen(&listener(chains.clone(), false), given), expected);
+    }
+}
+
 #[test]
 fn the_default_chain_takes_what_nothing_matches() {
     let only = || vec![chain("port", ChainMatch { destination_port: Some(443), ..ChainMatch::default() })];

@@ -62,11 +62,20 @@ pub struct Inspect {
     /// `envoy.filters.listener.original_dst`.
     pub original_dst: bool,
     /// `envoy.filters.listener.tls_inspector`.
-    pub tls: bool,
+    pub tls: Option<TlsInspect>,
     /// `envoy.filters.listener.http_inspector`.
     pub http: bool,
     /// `envoy.filters.listener.proxy_protocol`.
     pub proxy_protocol: bool,
+}
+
+/// `envoy.filters.listener.tls_inspector`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsInspect {
+    /// `max_client_hello_size` in bytes, default 16 KiB; the connection of a longer one is closed.
+    pub max_hello: u32,
+    /// `close_connection_on_client_hello_parsing_errors`: everything but TLS is closed.
+    pub only: bool,
 }
 
 /// A filter chain: when it applies and what it does.

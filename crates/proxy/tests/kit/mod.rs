@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
 pub mod backend;
+pub mod peer;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

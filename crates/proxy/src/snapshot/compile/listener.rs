@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::listener::v3 as proto;
+use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3 as tls;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager as Hcm;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 use smallvec::SmallVec;
@@ -12,6 +13,7 @@ use super::judge::{Compiled, Listed, Refusal, judge};
 use super::{cluster, http, value};
 use crate::snapshot::{
     ChainMatch, Direction, FilterChain, Inspect, Listener, Name, NetworkFilter, SourceType, TcpProxy,
+    TlsInspect,
 };
 
 judge!(listener, envoy_types::pb::envoy::config::listener::v3::Listener as "Listener",
@@ -38,6 +40,9 @@ judge!(tcp_proxy, envoy_types::pb::envoy::extensions::filters::network::tcp_prox
         access_log_options, proxy_protocol_tlvs, proxy_protocol_tlv_merge_policy, upstream_connect_mode,
         max_early_data_bytes, check_drain_close],
     refused: [on_demand, metadata_match, tunneling_config]);
+judge!(tls_inspector, envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector as "TlsInspector",
+    acts: [max_client_hello_size, close_connection_on_client_hello_parsing_errors],
+    listed: [initial_read_buffer_size, enable_ja3_fingerprinting, enable_ja4_fingerprinting], refused: []);
 
 const HCM: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
@@ -76,7 +81,7 @@ pub(crate) fn compile(value: &proto::Listener, seen: &mut Listed) -> Compiled<Li
         bind_to_port: !addresses.is_empty() && value::flag(value.bind_to_port.as_ref().or(bind), true),
         addresses,
         use_original_dst: value::flag(value.use_original_dst.as_ref(), false),
-        inspect: inspect(&value.listener_filters)?,
+        inspect: inspect(&value.listener_filters, seen)?,
         inspect_timeout: value::limit(timeout, "listener_filters_timeout", Some(Duration::from_secs(15)))?,
         continue_on_timeout: value.continue_on_listener_filters_timeout,
         chains: chains.into(),
@@ -122,29 +127,42 @@ fn api_chain(api: &proto::ApiListener, seen: &mut Listed) -> Compiled<FilterChai
     })
 }
 
-fn inspect(filters: &[proto::ListenerFilter]) -> Compiled<Inspect> {
+fn inspect(filters: &[proto::ListenerFilter], seen: &mut Listed) -> Compiled<Inspect> {
     let mut out = Inspect::default();
     for (index, filter) in filters.iter().enumerate() {
         let place = |reason: String| Err(Refusal::new(&format!("listener_filters[{index}]"), reason));
-        let kind = match filter.config_type.as_ref() {
-            Some(proto::listener_filter::ConfigType::TypedConfig(any)) => value::type_name(&any.type_url),
+        let config = match filter.config_type.as_ref() {
+            Some(proto::listener_filter::ConfigType::TypedConfig(any)) => any,
             Some(proto::listener_filter::ConfigType::ConfigDiscovery(_)) => {
                 return place("config_discovery is not built".into());
             }
-            None => "",
+            None => return place(format!("{:?} needs a typed_config", filter.name)),
         };
         if filter.filter_disabled.is_some() {
             return place("filter_disabled is not built".into());
         }
-        match kind {
+        let within = |error: Refusal| error.within(format!("listener_filters[{index}].typed_config"));
+        match value::type_name(&config.type_url) {
             "envoy.extensions.filters.listener.original_dst.v3.OriginalDst" => out.original_dst = true,
-            "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector" => out.tls = true,
+            "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector" => {
+                let given = value::unpack::<tls::TlsInspector>(config).map_err(within)?;
+                out.tls = Some(tls_inspect(&given, seen).map_err(within)?);
+            }
             "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector" => out.http = true,
             "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol" => out.proxy_protocol = true,
             other => return place(format!("{} {other:?} is not built", filter.name)),
         }
     }
     Ok(out)
+}
+
+fn tls_inspect(value: &tls::TlsInspector, seen: &mut Listed) -> Compiled<TlsInspect> {
+    tls_inspector::judge(value, seen)?;
+    let most = value.max_client_hello_size.as_ref().map_or(16 * 1024, |most| most.value);
+    if !(256..=64 * 1024).contains(&most) {
+        return Err(Refusal::new("max_client_hello_size", format!("{most} is not 256 to 65536 bytes")));
+    }
+    Ok(TlsInspect { max_hello: most, only: value.close_connection_on_client_hello_parsing_errors })
 }
 
 fn filter_chain(value: &proto::FilterChain, seen: &mut Listed) -> Compiled<FilterChain> {
@@ -189,7 +207,7 @@ fn matches_of(value: &proto::FilterChainMatch, seen: &mut Listed) -> Compiled<Ch
         list.iter().map(value::range).collect::<Compiled<_>>().map_err(|error| error.within(field))
     };
     let port = value.destination_port.as_ref().map(|port| value::port(port.value, "destination_port"));
-    let names = value.server_names.iter().map(|name| name.to_ascii_lowercase().into()).collect();
+    let names = value.server_names.iter().map(|name| server_name(name)).collect::<Compiled<_>>()?;
     Ok(ChainMatch {
         destination_port: port.transpose()?,
         destinations: ranges(&value.prefix_ranges, "prefix_ranges")?,
@@ -209,6 +227,16 @@ fn matches_of(value: &proto::FilterChainMatch, seen: &mut Listed) -> Compiled<Ch
             .map(|port| value::port(*port, "source_ports"))
             .collect::<Compiled<_>>()?,
     })
+}
+
+/// A host name or `*.suffix`, lowercased.
+fn server_name(text: &str) -> Compiled<Box<str>> {
+    let name = text.to_ascii_lowercase();
+    let rest = if name == "*" { "" } else { name.strip_prefix("*.").unwrap_or(&name) };
+    if text.is_empty() || rest.contains('*') {
+        return Err(Refusal::new("server_names", format!("{text:?} is no host name, *.suffix or *")));
+    }
+    Ok(name.into())
 }
 
 fn tcp_proxy_of(value: &tcp::TcpProxy, seen: &mut Listed) -> Compiled<TcpProxy> {

@@ -21,6 +21,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         listener::chain::RULES,
         listener::chain_match::RULES,
         listener::tcp_proxy::RULES,
+        listener::tls_inspector::RULES,
         http::manager::RULES,
         http::router::RULES,
         filter::cors_policy::RULES,
