@@ -45,22 +45,10 @@ pub(crate) async fn open(
         _ => bound,
     };
     let mut wire = Wire::new(stream, worker.buffers.clone());
-    let mut opening = Opening { worker: &worker, listener: &listener, peer, local, original_dst };
+    let opening = Opening { worker: &worker, listener: &listener, peer, local, original_dst };
     // Boxed, as is all below that a connection at rest does not need.
-    let Some(chosen) = Box::pin(opening.choose(&mut wire, &control)).await else { return };
-    let Chosen { chain, dialled, server_name } = chosen;
-    let downstream = Rc::new(Downstream {
-        listener: listener.clone(),
-        chain: chain.clone(),
-        peer,
-        local,
-        original_dst,
-        machine: worker.machine,
-        scheme: Scheme::Http,
-        server_name,
-        connection_id: worker.connections.opened(),
-    });
-    match &chain.filter {
+    let Some((downstream, dialled)) = Box::pin(opening.begin(&mut wire, &control)).await else { return };
+    match &downstream.chain.filter {
         NetworkFilter::Http(http) => {
             match Box::pin(is_h2(&mut wire, http.codec, http.idle_timeout, &control)).await {
                 Some(true) => Box::pin(serve::h2(worker, downstream, wire, control)).await,
@@ -102,6 +90,23 @@ enum Spoken {
 }
 
 impl Opening<'_> {
+    /// Chooses what serves the connection, and says all that is known of it from then on.
+    async fn begin(&self, wire: &mut Wire, control: &Control) -> Option<(Rc<Downstream>, Option<Dialled>)> {
+        let Chosen { chain, dialled, server_name } = self.choose(wire, control).await?;
+        let downstream = Downstream {
+            listener: self.listener.clone(),
+            chain,
+            peer: self.peer,
+            local: self.local,
+            original_dst: self.original_dst,
+            machine: self.worker.machine,
+            scheme: Scheme::Http,
+            server_name,
+            connection_id: self.worker.connections.opened(),
+        };
+        Some((Rc::new(downstream), dialled))
+    }
+
     fn chain(&self, transport: &str, server_name: &str, protocols: &[&str]) -> Option<Arc<FilterChain>> {
         let connection = Connection {
             destination: self.original_dst.unwrap_or(self.local),
@@ -118,7 +123,7 @@ impl Opening<'_> {
     ///
     /// Where the protocol is to be detected, the endpoint is dialled at once and the side that speaks first decides: a
     /// server that greets its clients is not kept waiting.
-    async fn choose(&mut self, wire: &mut Wire, control: &Control) -> Option<Chosen> {
+    async fn choose(&self, wire: &mut Wire, control: &Control) -> Option<Chosen> {
         let Inspect { tls, http, .. } = self.listener.inspect;
         let plain = self.chain("raw_buffer", "", &[]);
         if tls.is_none() && !http {
