@@ -129,7 +129,9 @@ impl<'s> Request<'s, '_> {
     }
 
     pub(super) fn no_route(&self, virtual_host: Option<&'s VirtualHost>) -> Decision<'s> {
-        if let Err(answer) = self.upgrade(None) {
+        // As Envoy: a plain CONNECT that no route takes has no route, whatever else it may not have.
+        let connect = self.head.method == Method::Connect && self.head.protocol().is_empty();
+        if !connect && let Err(answer) = self.upgrade(None) {
             return Decision::Respond(answer);
         }
         let _ = virtual_host;

@@ -77,7 +77,10 @@ pub(crate) async fn h1(worker: Rc<Worker>, downstream: &Downstream, wire: Wire, 
             break;
         }
         served += 1;
+        let leaves = message.leaves_http && leave_http(&message, &mut heads.request);
+        // What stands behind a request to leave HTTP was perhaps not meant as HTTP: it is read by the other side or by nobody.
         client.keep_alive = message.keep_alive
+            && !leaves
             && (http.max_requests_per_connection == 0 || served < http.max_requests_per_connection);
         client.method = heads.request.method;
         client.version = heads.request.version;
@@ -99,6 +102,15 @@ pub(crate) async fn h1(worker: Rc<Worker>, downstream: &Downstream, wire: Wire, 
         }
     }
     Box::pin(linger(&mut client)).await;
+}
+
+/// Whether a request asks to leave HTTP. One with content of its own stays: the content would be the other protocol's first
+/// bytes to some and a body to others, and an upgrade may be ignored (RFC 9110, 7.8).
+fn leave_http(message: &Message, head: &mut RequestHead) -> bool {
+    if message.framing != Framing::Empty {
+        head.headers.remove("upgrade");
+    }
+    decide::requested_upgrade(head).is_some_and(|kind| !kind.eq_ignore_ascii_case(b"h2c"))
 }
 
 /// Waits for the first byte of a request. The connection holds no buffers meanwhile.

@@ -20,6 +20,8 @@ use crate::worker::Worker;
 
 /// Upstream's limits of a response head (Envoy: 60 KiB, 100 fields).
 const LIMITS: Limits = Limits { bytes: 60 * 1024, fields: 100 };
+/// The most interim responses to one request: each is work for us and for the client, and moves no deadline.
+const MOST_INTERIM: u8 = 100;
 
 /// The endpoint's side of an exchange.
 #[derive(Debug)]
@@ -35,6 +37,10 @@ pub(crate) struct Upstream {
     message: Message,
     method: Method,
     raw: bool,
+    /// The request asks for another protocol: the endpoint may switch.
+    upgrade: bool,
+    /// Interim responses so far.
+    interim: u8,
 }
 
 /// A head that came.
@@ -116,6 +122,8 @@ impl Upstream {
             message: Message::default(),
             method,
             raw: false,
+            upgrade: sending.upgrade,
+            interim: 0,
         })
     }
 
@@ -167,6 +175,8 @@ impl Upstream {
             message: Message::default(),
             method: Method::Connect,
             raw: true,
+            upgrade: true,
+            interim: 0,
         })
     }
 
@@ -193,6 +203,8 @@ impl Upstream {
             message: Message::default(),
             method: head.method,
             raw: false,
+            upgrade: sending.upgrade,
+            interim: 0,
         })
     }
 
@@ -213,8 +225,13 @@ impl Upstream {
                     && let Some(message) = parse::response(stream.wire.data(), head, self.method, LIMITS)?
                 {
                     stream.wire.consume(message.len);
-                    if (100..200).contains(&head.status) && head.status != 101 {
-                        return Poll::Ready(Ok(Heard::Interim));
+                    match head.status {
+                        // Who is not asked to leave HTTP would answer others with what is no HTTP.
+                        101 if !self.upgrade => return Poll::Ready(Err(Malformed::Switch.into())),
+                        100..200 if head.status != 101 => {
+                            return Poll::Ready(interim(&mut self.interim));
+                        }
+                        _ => {}
                     }
                     self.message = message;
                     stream.expect(message.framing);
@@ -237,8 +254,12 @@ impl Upstream {
                     return Poll::Ready(Err(Broken::Truncated));
                 };
                 if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+                    // HTTP/2 has no such switch (RFC 9113, 8.6).
+                    if interim.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+                        return Poll::Ready(Err(Malformed::Switch.into()));
+                    }
                     take_head(head, interim.status(), interim.headers());
-                    return Poll::Ready(Ok(Heard::Interim));
+                    return Poll::Ready(self::interim(&mut self.interim));
                 }
                 let message = ready!(Pin::new(response).poll(cx)).map_err(broken)?;
                 self.answered = true;
@@ -281,6 +302,12 @@ impl Upstream {
             (Stream::Wire(_), None) => {}
         }
     }
+}
+
+/// One more interim response.
+fn interim(so_far: &mut u8) -> Result<Heard, Broken> {
+    *so_far += 1;
+    if *so_far > MOST_INTERIM { Err(Malformed::TooManyInterim.into()) } else { Ok(Heard::Interim) }
 }
 
 fn take_head(head: &mut ResponseHead, status: http::StatusCode, headers: &http::HeaderMap) {

@@ -37,7 +37,7 @@ pub(crate) enum Malformed {
     ManyHosts,
     #[error("an invalid Host or authority")]
     BadHost,
-    #[error("an invalid Content-Length, or two that differ")]
+    #[error("an invalid Content-Length, or more than one")]
     ContentLength,
     #[error("Content-Length beside Transfer-Encoding")]
     TwoFramings,
@@ -53,6 +53,12 @@ pub(crate) enum Malformed {
     TooManyFields,
     #[error("an unsupported version of HTTP")]
     Version,
+    #[error("a switch of protocols that nobody asked for")]
+    Switch,
+    #[error("more interim responses than the limit")]
+    TooManyInterim,
+    #[error("CONNECT with content")]
+    ConnectContent,
     #[error("a broken chunk")]
     Chunk,
 }
@@ -79,6 +85,8 @@ pub(crate) struct Message {
     pub(crate) keep_alive: bool,
     /// `Expect: 100-continue`.
     pub(crate) expects_continue: bool,
+    /// `Connection: upgrade`, or CONNECT: what follows may not be HTTP.
+    pub(crate) leaves_http: bool,
 }
 
 /// Parses a request's head; `None` when more bytes are needed.
@@ -121,10 +129,15 @@ pub(crate) fn request(
         (false, Some(length)) => Framing::length(length),
         (false, None) => Framing::Empty,
     };
+    let connect = head.method == Method::Connect;
+    if connect && (scan.chunked || scan.length.is_some()) {
+        return Err(Malformed::ConnectContent);
+    }
     Ok(Some(Message {
         len,
         framing,
         keep_alive: scan.keep_alive(head.version),
+        leaves_http: scan.upgrade || connect,
         expects_continue: scan.expects_continue && head.version == Version::Http11,
     }))
 }
@@ -164,6 +177,10 @@ pub(crate) fn response(
     if scan.chunked && scan.length.is_some() {
         return Err(Malformed::TwoFramings);
     }
+    // Neither has a body, nor says how one would be coded (RFC 9112, 6.1).
+    if scan.chunked && (code < 200 || code == 204) {
+        return Err(Malformed::TransferEncoding);
+    }
     let tunnel = code == 101 || (method == Method::Connect && (200..300).contains(&code));
     let framing = if tunnel {
         Framing::UntilClose
@@ -183,6 +200,7 @@ pub(crate) fn response(
         framing,
         keep_alive: scan.keep_alive(head.version) && framing != Framing::UntilClose,
         expects_continue: false,
+        leaves_http: false,
     }))
 }
 
@@ -227,6 +245,7 @@ struct Scan {
     close: bool,
     keep: bool,
     expects_continue: bool,
+    upgrade: bool,
     names: bool,
 }
 
@@ -262,11 +281,9 @@ fn load_fields(
             10 if name.eq_ignore_ascii_case(b"connection") => scan_connection(value, &mut scan),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length = decimal(value).ok_or(Malformed::ContentLength)?;
-                match scan.length.replace(length) {
-                    Some(before) if before != length => return Err(Malformed::ContentLength),
-                    // One field is enough for what follows.
-                    Some(_) => continue,
-                    None => {}
+                // Two that agree could be made one; they are refused, as by Envoy (RFC 9110, 8.6 leaves the choice).
+                if scan.length.replace(length).is_some() {
+                    return Err(Malformed::ContentLength);
                 }
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
@@ -292,7 +309,9 @@ fn scan_connection(value: &[u8], scan: &mut Scan) {
             scan.close = true;
         } else if option.eq_ignore_ascii_case(b"keep-alive") {
             scan.keep = true;
-        } else if !option.is_empty() && !option.eq_ignore_ascii_case(b"upgrade") {
+        } else if option.eq_ignore_ascii_case(b"upgrade") {
+            scan.upgrade = true;
+        } else if !option.is_empty() {
             scan.names = true;
         }
     }

@@ -49,28 +49,22 @@ pub(super) fn set_target(raw: &[u8], target: &str, head: &mut RequestHead) -> Re
 
 /// `host[:port]`: no user information, no characters outside RFC 3986's host and port. Empty is allowed in a `Host`.
 pub(crate) fn valid_authority(authority: &[u8]) -> bool {
-    authority.iter().all(|byte| {
-        byte.is_ascii_alphanumeric()
-            || matches!(
-                byte,
-                b'-' | b'.'
-                    | b'_'
-                    | b'~'
-                    | b'%'
-                    | b'!'
-                    | b'$'
-                    | b'&'
-                    | b'\''
-                    | b'('
-                    | b')'
-                    | b'*'
-                    | b'+'
-                    | b','
-                    | b';'
-                    | b'='
-                    | b':'
-                    | b'['
-                    | b']'
-            )
-    })
+    let (host, port) = match authority {
+        [b'[', literal @ ..] => {
+            let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };
+            let (literal, port) = (&literal[..end], &literal[end + 1..]);
+            let valid = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'.' | b'%');
+            if literal.is_empty() || !literal.iter().all(valid) {
+                return false;
+            }
+            (&[][..], port)
+        }
+        name => name.split_at(name.iter().position(|byte| *byte == b':').unwrap_or(name.len())),
+    };
+    let port = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    port && host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte))
 }
