@@ -1,151 +1,159 @@
-//! Finds the routes of a virtual host whose path can match, in order, in time that follows the path and not the table.
+//! Finds the routes of a virtual host that can match a request, in order, in time that follows the request and not the table.
 //!
-//! Case-sensitive exact paths and prefixes stand in a byte trie; every other route is a candidate always. The lists met on
-//! the way are merged by position, so the first match of the table is found first.
+//! Every path stands in a byte trie: exact ones, prefixes, and the literal text that a regular expression begins with. Where
+//! many routes want the same path they are told apart by the header whose exact values differ most. The lists met on the way
+//! are merged by position, so the first match of the table is found first. What is found is looked at in full, so that an
+//! index can only save work. Scanned always are CONNECT routes and expressions that may begin with anything.
 
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::matching::{Case, PathMatcher};
+use super::trie::{End, Growing, Trie};
+use crate::http::head::RequestHead;
+use crate::snapshot::RouteMatch;
 
-/// Tables up to this long are scanned.
+/// Tables and lists up to this long are scanned.
 const SCAN: usize = 8;
+/// Headers that one list is told apart by.
+const NAMES: usize = 4;
 
 /// Candidate lists of one virtual host; empty for short tables.
 #[derive(Clone, Debug, Default)]
 pub struct RouteIndex {
-    nodes: Box<[Node]>,
-    residual: Box<[u32]>,
+    paths: Trie,
+    /// Paths whose case does not count, if there are any.
+    folded: Option<Box<Trie>>,
+    rest: List,
+    indexed: bool,
     len: u32,
 }
 
+/// Positions in order, in part by the value of a header.
 #[derive(Clone, Debug, Default)]
-struct Node {
-    /// Bytes from the parent to here.
-    label: Box<[u8]>,
-    /// First byte and node, sorted by byte.
-    children: Box<[(u8, u32)]>,
-    prefix: Box<[u32]>,
-    separated: Box<[u32]>,
-    exact: Box<[u32]>,
+pub(super) struct List {
+    always: Box<[u32]>,
+    by_header: Option<Box<[ByHeader]>>,
 }
 
-#[derive(Default)]
-struct Building {
-    label: Vec<u8>,
-    children: Vec<(u8, usize)>,
-    prefix: Vec<u32>,
-    separated: Vec<u32>,
-    exact: Vec<u32>,
+/// Positions of routes that want exact values of one header.
+#[derive(Clone, Debug)]
+struct ByHeader {
+    name: Box<str>,
+    values: FxHashMap<Box<[u8]>, Box<[u32]>>,
 }
 
 impl RouteIndex {
-    /// Indexes the path matchers of a table.
-    pub fn build<'m>(matchers: impl ExactSizeIterator<Item = &'m PathMatcher>) -> RouteIndex {
-        let len = matchers.len() as u32;
-        if matchers.len() <= SCAN {
+    /// Indexes a table.
+    pub fn build<'m>(matches: impl Iterator<Item = &'m RouteMatch>) -> RouteIndex {
+        let matches: Vec<&RouteMatch> = matches.collect();
+        let len = matches.len() as u32;
+        if matches.len() <= SCAN {
             return RouteIndex { len, ..RouteIndex::default() };
         }
-        let mut nodes = vec![Building::default()];
-        let mut residual = Vec::new();
-        for (position, matcher) in (0u32..).zip(matchers) {
-            match matcher {
-                PathMatcher::Prefix(path, Case::Sensitive) => {
-                    let node = place(&mut nodes, path);
-                    nodes[node].prefix.push(position);
+        let (mut paths, mut folded) = (Growing::new(false), None);
+        let mut rest = Vec::new();
+        for (position, route) in (0u32..).zip(&matches) {
+            let mut add = |path: &[u8], case, end| match case {
+                Case::Sensitive => paths.add(path, end, position),
+                Case::Insensitive => {
+                    folded.get_or_insert_with(|| Growing::new(true)).add(path, end, position);
                 }
-                PathMatcher::Separated(path, Case::Sensitive) => {
-                    let node = place(&mut nodes, path);
-                    nodes[node].separated.push(position);
-                }
-                PathMatcher::Exact(path, Case::Sensitive) => {
-                    let node = place(&mut nodes, path);
-                    nodes[node].exact.push(position);
-                }
-                _ => residual.push(position),
+            };
+            match &route.path {
+                PathMatcher::Prefix(path, case) => add(path, *case, End::Anything),
+                PathMatcher::Separated(path, case) => add(path, *case, End::Segment),
+                PathMatcher::Exact(path, case) => add(path, *case, End::Here),
+                PathMatcher::Regex(pattern) => match pattern.prefixes() {
+                    Some(all) => all.iter().for_each(|path| add(path, Case::Sensitive, End::Anything)),
+                    None => rest.push(position),
+                },
+                PathMatcher::Connect => rest.push(position),
             }
         }
-        RouteIndex { nodes: nodes.into_iter().map(Node::from).collect(), residual: residual.into(), len }
+        let list = |positions| List::build(positions, &matches);
+        RouteIndex {
+            paths: paths.finish(list),
+            folded: folded.map(|folded| Box::new(folded.finish(list))),
+            rest: list(rest),
+            indexed: true,
+            len,
+        }
     }
 
-    /// Positions of the routes that can match this path, in order.
-    pub fn candidates<'i>(&'i self, path: &[u8]) -> Candidates<'i> {
-        if self.nodes.is_empty() {
+    /// Positions of the routes that can match a request with this path, in order.
+    pub fn candidates<'i>(&'i self, head: &RequestHead, path: &[u8]) -> Candidates<'i> {
+        if !self.indexed {
             return Candidates::All(0..self.len);
         }
-        let mut lists: SmallVec<[&'i [u32]; 8]> = SmallVec::new();
-        let mut add = |list: &'i [u32]| {
-            if !list.is_empty() {
-                lists.push(list);
-            }
-        };
-        add(&self.residual);
-        let mut at = 0;
-        let mut rest = path;
-        while let Some(node) = self.nodes.get(at) {
-            add(&node.prefix);
-            match rest.first() {
-                None => {
-                    add(&node.separated);
-                    add(&node.exact);
-                    break;
-                }
-                Some(b'/') => add(&node.separated),
-                Some(_) => {}
-            }
-            let Ok(child) = node.children.binary_search_by_key(&rest[0], |(byte, _)| *byte) else { break };
-            at = node.children[child].1 as usize;
-            let Some(behind) = self.nodes.get(at).and_then(|next| rest.strip_prefix(&*next.label)) else {
-                break;
-            };
-            rest = behind;
+        let mut lists: Lists<'i> = SmallVec::new();
+        self.rest.pick(head, &mut lists);
+        self.paths.walk(path, |list| list.pick(head, &mut lists));
+        if let Some(folded) = &self.folded {
+            folded.walk(path, |list| list.pick(head, &mut lists));
         }
         Candidates::Merge(lists)
     }
 }
 
-/// The node for a path, splitting and adding as needed.
-fn place(nodes: &mut Vec<Building>, path: &[u8]) -> usize {
-    let (mut at, mut rest) = (0, path);
-    loop {
-        let Some(first) = rest.first().copied() else { return at };
-        let Some(slot) = nodes[at].children.iter().position(|(byte, _)| *byte == first) else {
-            nodes.push(Building { label: rest.to_vec(), ..Building::default() });
-            let new = nodes.len() - 1;
-            nodes[at].children.push((first, new));
-            return new;
+impl List {
+    fn build(positions: Vec<u32>, matches: &[&RouteMatch]) -> List {
+        if positions.len() <= SCAN {
+            return List { always: positions.into(), by_header: None };
+        }
+        let wanted = |position: u32| {
+            let headers = matches.get(position as usize).map_or(&[][..], |route| &route.headers);
+            headers.iter().filter_map(|header| header.exact())
         };
-        let child = nodes[at].children[slot].1;
-        let common = nodes[child].label.iter().zip(rest).take_while(|(a, b)| a == b).count();
-        if common < nodes[child].label.len() {
-            let tail = nodes[child].label.split_off(common);
-            let head = std::mem::take(&mut nodes[child].label);
-            let tail_first = tail[0];
-            nodes[child].label = tail;
-            nodes.push(Building { label: head, children: vec![(tail_first, child)], ..Building::default() });
-            let middle = nodes.len() - 1;
-            nodes[at].children[slot].1 = middle;
-            at = middle;
-        } else {
-            at = child;
+        let mut different: FxHashMap<&str, FxHashMap<&[u8], Vec<u32>>> = FxHashMap::default();
+        for position in &positions {
+            for (name, value) in wanted(*position) {
+                different.entry(name).or_default().entry(value).or_default();
+            }
         }
-        rest = &rest[common..];
+        let mut names: Vec<(&str, usize)> =
+            different.iter().map(|(name, values)| (*name, values.len())).collect();
+        names.sort_unstable_by(|(a, many), (b, more)| more.cmp(many).then(a.cmp(b)));
+        names.truncate(NAMES);
+        let mut always = Vec::new();
+        for position in positions {
+            let best = names.iter().find_map(|(name, _)| wanted(position).find(|(own, _)| own == name));
+            let list = best.and_then(|(name, value)| different.get_mut(name)?.get_mut(value));
+            list.unwrap_or(&mut always).push(position);
+        }
+        let by_header = names.iter().filter_map(|(name, _)| {
+            let values = different.remove(name)?.into_iter().filter(|(_, list)| !list.is_empty());
+            let values = values.map(|(value, list)| (value.into(), list.into())).collect();
+            Some(ByHeader { name: (*name).into(), values })
+        });
+        let by_header: Box<[ByHeader]> = by_header.filter(|header| !header.values.is_empty()).collect();
+        List { always: always.into(), by_header: (!by_header.is_empty()).then_some(by_header) }
+    }
+
+    /// Adds the lists that this request's headers lead to. Most nodes of a trie have none.
+    #[inline]
+    fn pick<'l>(&'l self, head: &RequestHead, lists: &mut Lists<'l>) {
+        if !self.always.is_empty() {
+            lists.push(&self.always);
+        }
+        if let Some(headers) = &self.by_header {
+            List::by_headers(headers, head, lists);
+        }
+    }
+
+    fn by_headers<'l>(headers: &'l [ByHeader], head: &RequestHead, lists: &mut Lists<'l>) {
+        for header in headers {
+            for value in head.headers.get_all(&header.name) {
+                lists.extend(header.values.get(value).map(|list| &**list));
+            }
+        }
     }
 }
 
-impl From<Building> for Node {
-    fn from(mut node: Building) -> Node {
-        node.children.sort_unstable();
-        Node {
-            label: node.label.into(),
-            children: node.children.into_iter().map(|(byte, child)| (byte, child as u32)).collect(),
-            prefix: node.prefix.into(),
-            separated: node.separated.into(),
-            exact: node.exact.into(),
-        }
-    }
-}
+/// Sorted lists.
+type Lists<'i> = SmallVec<[&'i [u32]; 8]>;
 
-/// Positions in order.
+/// Positions in order, each once.
 #[derive(Debug)]
 pub enum Candidates<'i> {
     /// The whole table.
@@ -161,12 +169,13 @@ impl Iterator for Candidates<'_> {
         match self {
             Candidates::All(range) => range.next(),
             Candidates::Merge(lists) => {
-                let (at, first) = lists
-                    .iter()
-                    .enumerate()
-                    .filter_map(|(at, list)| Some((at, *list.first()?)))
-                    .min_by_key(|(_, p)| *p)?;
-                lists[at] = &lists[at][1..];
+                let first = lists.iter().filter_map(|list| list.first().copied()).min()?;
+                for list in lists {
+                    // An expression with several beginnings, or a header given twice, leads here twice.
+                    if list.first() == Some(&first) {
+                        *list = &list[1..];
+                    }
+                }
                 Some(first)
             }
         }

@@ -65,6 +65,14 @@ impl StringMatcher {
         StringMatcher { kind: StringKind::Regex(pattern), ignore_case: false }
     }
 
+    /// The one text that matches, if there is only one.
+    pub(super) fn only(&self) -> Option<&[u8]> {
+        match &self.kind {
+            StringKind::Exact(text) if !self.ignore_case => Some(text),
+            _ => None,
+        }
+    }
+
     /// The text matches.
     pub fn is_match(&self, text: &[u8]) -> bool {
         let same = |a: &[u8], b: &[u8]| if self.ignore_case { a.eq_ignore_ascii_case(b) } else { a == b };
@@ -200,6 +208,17 @@ impl HeaderMatcher {
             return self.is_match_values(value.into_iter());
         }
         self.is_match_values(head.headers.get_all(&self.name))
+    }
+
+    /// Name and value, if nothing but a field with exactly this value matches.
+    pub(super) fn exact(&self) -> Option<(&str, &[u8])> {
+        let field = !self.name.starts_with(':') && &*self.name != "host";
+        match &self.value {
+            HeaderKind::Text(text) if field && !self.invert && !self.missing_as_empty => {
+                Some((&self.name, text.only()?))
+            }
+            _ => None,
+        }
     }
 
     /// Any of the values matches, each looked at by itself.

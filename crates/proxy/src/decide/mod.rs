@@ -23,6 +23,7 @@ mod reply;
 mod request;
 mod rewrite;
 mod timeout;
+mod trie;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -10,6 +10,7 @@ use regex_automata::dfa::dense;
 use regex_automata::util::iter::Searcher;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind, meta};
+use regex_syntax::hir::literal::Extractor;
 use rustc_hash::FxHashMap;
 
 /// Largest dense DFA, bytes; bigger ones run on the meta engine.
@@ -18,6 +19,10 @@ const DENSE_LIMIT: usize = 64 << 10;
 const PROGRAM_LIMIT: usize = 1 << 20;
 /// Longest pattern, bytes.
 const PATTERN_LIMIT: usize = 16 << 10;
+/// How many texts a pattern may begin with to be found by them.
+const PREFIXES: usize = 32;
+/// Classes and repetitions up to this long are written out in those texts.
+const PREFIX_CLASS: usize = 4;
 /// Scratch spaces kept per thread.
 const SCRATCH_LIMIT: usize = 256;
 
@@ -67,6 +72,20 @@ impl Pattern {
     /// The pattern as written.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Texts of which every match begins with one; `None` when it may begin with anything.
+    pub(super) fn prefixes(&self) -> Option<Vec<Box<[u8]>>> {
+        let hir = regex_syntax::ParserBuilder::new()
+            .utf8(false)
+            .build()
+            .parse(&format!("(?:{})", translate(&self.text).ok()?))
+            .ok()?;
+        let mut extractor = Extractor::new();
+        extractor.limit_class(PREFIX_CLASS).limit_repeat(PREFIX_CLASS).limit_total(PREFIXES);
+        let found = extractor.extract(&hir);
+        let texts = found.literals()?.iter().map(|text| text.as_bytes());
+        texts.map(|text| (!text.is_empty()).then(|| text.into())).collect()
     }
 
     /// The whole of `text` matches.

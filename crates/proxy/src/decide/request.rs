@@ -90,7 +90,7 @@ impl<'s> Request<'s, '_> {
             }
             return None;
         }
-        virtual_host.index.candidates(path).find_map(|position| {
+        virtual_host.index.candidates(self.head, path).find_map(|position| {
             let route = virtual_host.routes.get(position as usize)?;
             self.matches(route, path).is_ok().then_some((position as usize, route))
         })

@@ -198,21 +198,24 @@ pub fn retries(on: &str, count: u32) -> Option<route::RetryPolicy> {
     })
 }
 
-pub fn connection_manager(routes: Vec<route::Route>) -> hcm::HttpConnectionManager {
+/// What answers on an HTTP listener.
+pub type Manager = hcm::HttpConnectionManager;
+
+pub fn connection_manager(routes: Vec<route::Route>) -> Manager {
+    connection_manager_of(vec![route::VirtualHost {
+        name: "all".to_owned(),
+        domains: vec!["*".to_owned()],
+        routes,
+        include_request_attempt_count: true,
+        ..Default::default()
+    }])
+}
+
+pub fn connection_manager_of(virtual_hosts: Vec<route::VirtualHost>) -> Manager {
     hcm::HttpConnectionManager {
         stat_prefix: "test".to_owned(),
         route_specifier: Some(hcm::http_connection_manager::RouteSpecifier::RouteConfig(
-            route::RouteConfiguration {
-                name: "inline".to_owned(),
-                virtual_hosts: vec![route::VirtualHost {
-                    name: "all".to_owned(),
-                    domains: vec!["*".to_owned()],
-                    routes,
-                    include_request_attempt_count: true,
-                    ..Default::default()
-                }],
-                ..Default::default()
-            },
+            route::RouteConfiguration { name: "inline".to_owned(), virtual_hosts, ..Default::default() },
         )),
         http_filters: vec![hcm::HttpFilter {
             name: "envoy.filters.http.router".to_owned(),

@@ -141,7 +141,7 @@ fn virtual_host_of(
     Ok(VirtualHost {
         name: Name::new(&value.name),
         domains: domains.into(),
-        index: RouteIndex::build(routes.iter().map(|route| &route.matches.path)),
+        index: RouteIndex::build(routes.iter().map(|route| &route.matches)),
         routes: routes.into(),
         require_tls: match value.require_tls {
             1 => RequireTls::ExternalOnly,
