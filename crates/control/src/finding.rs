@@ -16,6 +16,10 @@ pub mod code {
     pub const REFUSED: &str = "HDL0405";
     /// Something that gRPC clients without a proxy do not do.
     pub const NOT_FOR_GRPC: &str = "HDL0406";
+    /// A certificate or its authorities cannot be used: what needs them is not served.
+    pub const CREDENTIAL: &str = "HDL0407";
+    /// A certificate is in use outside of its time.
+    pub const UNTIMELY: &str = "HDL0408";
 }
 
 /// One thing that is worth an author's attention: it belongs into the object's status.

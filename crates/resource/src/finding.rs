@@ -85,6 +85,9 @@ findings! {
     "HDL0405" "Refused by a proxy", "A proxy refused what was compiled from the object. It keeps the previous version.", "Read the proxy's reason; `heddle describe` shows it.";
     "HDL0406" "Not for gRPC", "A gRPC program without a proxy does not do what the object asks.", "Give the program a proxy, or do without.";
 
+    "HDL0407" "Certificate not usable", "A Secret or ConfigMap is missing, malformed, or its key is not the certificate's. What needs it is closed or answered with 503, never served in the clear.", "Correct the object and field that the message names.";
+    "HDL0408" "Certificate out of time", "A certificate that is served has expired, or is not valid yet. It is served all the same; clients refuse it.", "Renew it: a changed Secret is served at once.";
+
     "HDL0901" "File not readable", "A file of resources cannot be read. What was read from it before stays in force.", "Correct its permissions, or remove it from the paths.";
     "HDL0902" "Two files, one object", "An object stands in two files. The one that was there first stays in force.", "Keep one of them.";
     "HDL0903" "No name in a file", "An object in a file has no name of its own; files are read again and again, so that none can be made up.", "Write `metadata.name`.";

@@ -17,6 +17,7 @@
 
 mod admit;
 mod analyze;
+pub mod certificate;
 mod check;
 pub mod core;
 mod diagnostic;

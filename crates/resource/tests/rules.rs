@@ -127,7 +127,7 @@ fn other_istio_kinds() {
         &[
             ("spec: {servers: [{hosts: ['*'], port: {number: 80, protocol: HTTP, name: http}}]}", "", ""),
             (
-                "spec: {servers: [{hosts: ['*'], port: {number: 443, protocol: HTTPS, name: https}, tls: {mode: SIMPLE, credentialName: c}}]}",
+                "spec: {servers: [{hosts: ['*'], port: {number: 443, protocol: HTTPS, name: https}, tls: {mode: ISTIO_MUTUAL}}]}",
                 "HDL0012",
                 "spec.servers[0].tls.mode",
             ),

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use prost::Message;
@@ -7,7 +7,7 @@ use crate::ResourceType;
 use crate::canonical::sort_maps;
 
 /// One resource, encoded once; every subscriber is sent these bytes.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Encoded {
     /// Name within its type.
     pub name: Arc<str>,
@@ -18,6 +18,14 @@ pub struct Encoded {
     pub kind: ResourceType,
     /// The message in protobuf encoding: what stands in `Any.value`.
     pub body: Bytes,
+}
+
+/// Without the content, which may be a private key.
+impl fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, version, kind, body } = self;
+        write!(f, "{kind} {name} ({version}, {} bytes)", body.len())
+    }
 }
 
 impl Encoded {

@@ -36,7 +36,9 @@ use super::{
     canonical::with_metadata,
     cx::Cx,
     endpoint, grpc,
+    origination::{self, Origination},
     policy::{self, Effective},
+    tls,
     traffic::traffic_policy,
     unit::{EndpointSet, Resources, Unit, Value},
 };
@@ -92,7 +94,8 @@ fn one(
     let subset = set.subset.as_ref().map_or("", |(name, _)| name);
     let name = cx.name(outbound_name(port.number, subset, &service.host));
     let mut cluster = Cluster { name: name.clone(), ..defaults() };
-    if effective.refusal().is_some() {
+    let origination = origination::of(cx, service, port.number, effective);
+    if let Origination::Denied(_) = origination {
         // Routes to it answer by themselves; whoever comes here another way finds nobody.
         cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Static as i32));
         cluster.load_assignment =
@@ -100,7 +103,11 @@ fn one(
     } else {
         discovery(cx, service, &set, &mut cluster, into);
     }
-    protocol(port.protocol, &effective.policy, &mut cluster);
+    protocol(port.protocol, &effective.policy, matches!(origination, Origination::Tls(..)), &mut cluster);
+    if let Origination::Tls(client, credentials) = origination {
+        cluster.transport_socket = Some(tls::upstream(&client));
+        into.units.extend(credentials.into_iter().map(Unit::Secret));
+    }
     traffic_policy(&effective.policy, &mut cluster);
     if cx.client() == ClientKind::Grpc && !grpc::adapt(&mut cluster) {
         return;
@@ -183,11 +190,13 @@ fn defaults() -> Cluster {
 /// The name under which a cluster's HTTP options are kept.
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
-fn protocol(protocol: Protocol, policy: &TrafficPolicy, cluster: &mut Cluster) {
+/// Inside of TLS, what would be found out from the client is HTTP/1.1: a server that was not asked for HTTP/2 by
+/// ALPN expects nothing else.
+fn protocol(protocol: Protocol, policy: &TrafficPolicy, tls: bool, cluster: &mut Cluster) {
     let http = policy.connection_pool.as_ref().and_then(|pool| pool.http.as_ref());
     let upgrade = http.and_then(|http| http.h2_upgrade_policy) == Some(H2UpgradePolicy::Upgrade);
     let same = http.is_some_and(|http| http.use_client_protocol == Some(true));
-    let options = if same || (protocol == Protocol::Detect && !upgrade) {
+    let options = if same || (protocol == Protocol::Detect && !upgrade && !tls) {
         UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
             http_protocol_options: Some(http1_keeping_case()),
             http2_protocol_options: Some(http2(http)),
@@ -197,7 +206,7 @@ fn protocol(protocol: Protocol, policy: &TrafficPolicy, cluster: &mut Cluster) {
         UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
             protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(http2(http))),
         })
-    } else if protocol.is_http() {
+    } else if protocol.is_http() || tls {
         UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
             protocol_config: Some(ProtocolConfig::HttpProtocolOptions(http1_keeping_case())),
         })
@@ -246,7 +255,7 @@ pub(super) fn fixed(cx: &Cx<'_>) -> Value {
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst as i32)),
         ..defaults()
     };
-    protocol(Protocol::Detect, &TrafficPolicy::default(), &mut passthrough);
+    protocol(Protocol::Detect, &TrafficPolicy::default(), false, &mut passthrough);
     let black_hole = Cluster {
         name: cx.name(BLACK_HOLE),
         connect_timeout: Some(duration(Duration::from_secs(5))),
@@ -285,7 +294,7 @@ pub(super) fn inbound(cx: &Cx<'_>, port: u16) -> Value {
         ..defaults()
     };
     let policy = TrafficPolicy { connection_pool: super::inbound::pool(cx, port), ..Default::default() };
-    protocol(spoken, &policy, &mut cluster);
+    protocol(spoken, &policy, false, &mut cluster);
     traffic_policy(&policy, &mut cluster);
     cx.encode(ResourceType::Cluster, &name, &cluster).into()
 }

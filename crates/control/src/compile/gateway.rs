@@ -8,7 +8,7 @@ use std::{
 
 use envoy_types::pb::envoy::config::{
     core::v3::TrafficDirection,
-    listener::v3::{FilterChain, FilterChainMatch, Listener},
+    listener::v3::{Filter, FilterChain, FilterChainMatch, Listener},
     route::v3::{VirtualHost, virtual_host::TlsRequirementType},
 };
 use heddle_resource::istio::{Server, ServerTlsMode};
@@ -19,11 +19,12 @@ use super::{
     canonical::{self, RouteDraft},
     cluster::BLACK_HOLE,
     cx::Cx,
+    gateway_tls,
     hcm::{self, Routes, Side},
     rds,
     route::{self, Place},
     tcp,
-    unit::{RouteName, Unit, Value},
+    unit::{Resources, RouteName, Unit, Value},
 };
 use crate::{
     finding::{Finding, code},
@@ -32,11 +33,11 @@ use crate::{
 };
 
 /// One server of a Gateway that this scope serves.
-struct Serving<'a> {
-    gateway: &'a Arc<GatewayEntry>,
-    index: usize,
-    server: &'a Server,
-    protocol: Protocol,
+pub(super) struct Serving<'a> {
+    pub(super) gateway: &'a Arc<GatewayEntry>,
+    pub(super) index: usize,
+    pub(super) server: &'a Server,
+    pub(super) protocol: Protocol,
 }
 
 impl Serving<'_> {
@@ -44,8 +45,8 @@ impl Serving<'_> {
         self.server.port.as_ref().map_or(0, |port| port.number)
     }
 
-    /// The server terminates TLS, which is not built.
-    fn terminates(&self) -> bool {
+    /// The server ends TLS.
+    pub(super) fn terminates(&self) -> bool {
         let mode = self.server.tls.as_ref().and_then(|tls| tls.mode);
         let passes = matches!(mode, Some(ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough));
         match self.protocol {
@@ -55,12 +56,12 @@ impl Serving<'_> {
         }
     }
 
-    fn field(&self, field: &str) -> heddle_resource::ObjectRef {
+    pub(super) fn field(&self, field: &str) -> heddle_resource::ObjectRef {
         self.gateway.object.field(format!("spec.servers[{}]{field}", self.index))
     }
 
     /// Hosts with the namespace from which routes may come, if one is said.
-    fn hosts(&self) -> impl Iterator<Item = (Option<&str>, &str)> {
+    pub(super) fn hosts(&self) -> impl Iterator<Item = (Option<&str>, &str)> {
         self.server.hosts.iter().map(|host| match host.split_once('/') {
             Some(("*", host)) => (None, host),
             Some((".", host)) => (Some(&*self.gateway.object.meta.namespace), host),
@@ -71,7 +72,7 @@ impl Serving<'_> {
 
     /// The names under which a VirtualService answers on this server: each of its hosts that a host of
     /// the server covers, or the server's where that is the narrower one.
-    fn names(&self, entry: &VirtualServiceEntry) -> BTreeSet<String> {
+    pub(super) fn names(&self, entry: &VirtualServiceEntry) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         for (namespace, own) in self.hosts() {
             if namespace.is_some_and(|namespace| *entry.object.meta.namespace != *namespace) {
@@ -116,7 +117,7 @@ fn serving<'a>(cx: &Cx<'a>) -> Vec<Serving<'a>> {
 }
 
 /// The ports that are served; the protocol of a port's first server is the port's.
-fn by_port<'a>(cx: &Cx<'a>) -> BTreeMap<u16, Vec<Serving<'a>>> {
+pub(super) fn by_port<'a>(cx: &Cx<'a>) -> BTreeMap<u16, Vec<Serving<'a>>> {
     let mut ports: BTreeMap<u16, Vec<Serving<'a>>> = BTreeMap::new();
     for server in serving(cx) {
         if server.server.bind.starts_with("unix://") {
@@ -159,13 +160,13 @@ pub(super) fn units(cx: &Cx<'_>) -> Vec<Unit> {
     units
 }
 
-fn references(servers: &[Serving<'_>]) -> Vec<Arc<str>> {
+pub(super) fn references(servers: &[Serving<'_>]) -> Vec<Arc<str>> {
     let unique: BTreeSet<String> = servers.iter().map(|server| server.gateway.reference()).collect();
     unique.into_iter().map(Into::into).collect()
 }
 
 /// The VirtualServices bound to any of these Gateways, each once, older first.
-fn bound<'a>(cx: &Cx<'a>, servers: &[Serving<'_>]) -> Vec<&'a Arc<VirtualServiceEntry>> {
+pub(super) fn bound<'a>(cx: &Cx<'a>, servers: &[Serving<'_>]) -> Vec<&'a Arc<VirtualServiceEntry>> {
     let mut found: Vec<&Arc<VirtualServiceEntry>> = Vec::new();
     for reference in references(servers) {
         for entry in cx.gateway_routes(&reference) {
@@ -194,6 +195,7 @@ pub(super) fn listener(cx: &Cx<'_>, port: u16) -> Value {
         Err(_) => cx.bind(),
     };
     let name = cx.name(format!("{bind}_{port}"));
+    let mut resources = Resources::default();
     let mut listener = Listener {
         name: name.clone(),
         address: Some(socket_address(SocketAddr::new(bind, port))),
@@ -209,47 +211,16 @@ pub(super) fn listener(cx: &Cx<'_>, port: u16) -> Value {
         listener.filter_chains = vec![hcm::chain("http", None, hcm::http_connection_filter(&manager))];
     } else if first.protocol.is_tls() {
         listener.listener_filters.push(hcm::tls_inspector());
-        listener.filter_chains = tls(cx, &servers, port);
+        listener.filter_chains = gateway_tls::chains(cx, &servers, port, &mut resources.units);
     } else {
         listener.filter_chains = raw(cx, &servers, port);
     }
-    cx.encode(ResourceType::Listener, &name, &listener).into()
-}
-
-/// Connections by SNI: to the routes of servers that pass TLS through; those of servers that would
-/// terminate it are closed, as is whatever is not TLS.
-fn tls(cx: &Cx<'_>, servers: &[Serving<'_>], port: u16) -> Vec<FilterChain> {
-    let gateways = references(servers);
-    let mut chains: Vec<FilterChain> = Vec::new();
-    let mut taken = BTreeSet::new();
-    for server in servers {
-        if server.terminates() {
-            let message =
-                "terminating TLS is not built yet: connections are closed, nothing is served in the clear";
-            cx.report(Finding::new(code::DENIED, server.field(".tls"), message));
-            continue;
-        }
-        for entry in bound(cx, servers).into_iter().filter(|entry| !server.names(entry).is_empty()) {
-            for mut chain in tcp::sni_chains(cx, entry, Place { port, gateways: &gateways }) {
-                if let Some(matched) = &mut chain.filter_chain_match {
-                    let all = matched.server_names.is_empty();
-                    matched.server_names.retain(|name| taken.insert(name.clone()));
-                    if matched.server_names.is_empty() && !(all && taken.insert("*".to_owned())) {
-                        continue;
-                    }
-                }
-                chains.push(chain);
-            }
-        }
-    }
-    if chains.is_empty() {
-        chains.push(closed(cx));
-    }
-    chains
+    resources.encoded.push(cx.encode(ResourceType::Listener, &name, &listener));
+    resources.into()
 }
 
 /// Connections to nowhere: what is denied is not let through in the clear.
-fn closed(cx: &Cx<'_>) -> FilterChain {
+pub(super) fn closed(cx: &Cx<'_>) -> FilterChain {
     let filter = tcp::proxy_filter(cx, BLACK_HOLE, vec![(cx.name(BLACK_HOLE), 1)]);
     hcm::chain("denied", Some(FilterChainMatch::default()), filter)
 }
@@ -259,36 +230,52 @@ fn raw(cx: &Cx<'_>, servers: &[Serving<'_>], port: u16) -> Vec<FilterChain> {
     let denied = servers.iter().find(|server| server.terminates());
     if let Some(server) = denied {
         let message =
-            "terminating TLS is not built yet: connections are closed, nothing is served in the clear";
+            "TLS on a port for plain traffic: connections are closed, nothing is served in the clear";
         cx.report(Finding::new(code::DENIED, server.field(".tls"), message));
         return vec![closed(cx)];
     }
     let gateways = references(servers);
     let place = Place { port, gateways: &gateways };
-    for entry in bound(cx, servers) {
-        let here = servers.iter().any(|server| !server.names(entry).is_empty());
-        if let Some(to) = here.then(|| tcp::rule(cx, entry, place)).flatten() {
-            return vec![hcm::chain("tcp", None, tcp::proxy_filter(cx, &format!("outbound_{port}"), to))];
-        }
+    match tcp_filter(cx, servers, place) {
+        Some(filter) => vec![hcm::chain("tcp", None, filter)],
+        None => vec![closed(cx)],
     }
-    vec![closed(cx)]
 }
 
-/// `http.PORT`: the VirtualServices bound to the port's servers; those of one host are merged, older
-/// first, and the most specific host wins among hosts.
+/// Where the first `tcp` route of these servers that applies leads.
+pub(super) fn tcp_filter(cx: &Cx<'_>, servers: &[Serving<'_>], place: Place<'_>) -> Option<Filter> {
+    let bound = bound(cx, servers);
+    let mut here = bound.iter().filter(|entry| servers.iter().any(|server| !server.names(entry).is_empty()));
+    let to = here.find_map(|entry| tcp::rule(cx, entry, place))?;
+    Some(tcp::proxy_filter(cx, &format!("outbound_{}", place.port), to))
+}
+
+/// `http.PORT`.
 pub(super) fn route(cx: &Cx<'_>, port: u16) -> Value {
     let servers = by_port(cx).remove(&port).unwrap_or_default();
-    let gateways = references(&servers);
+    route_of(cx, &servers, &RouteName::Gateway(port), port, |_| true)
+}
+
+/// The VirtualServices bound to servers of a port; those of one host are merged, older first, and the most
+/// specific host wins among hosts. `owns` says which names are answered here at all.
+pub(super) fn route_of(
+    cx: &Cx<'_>,
+    servers: &[Serving<'_>],
+    route: &RouteName,
+    port: u16,
+    owns: impl Fn(&str) -> bool,
+) -> Value {
+    let gateways = references(servers);
     let place = Place { port, gateways: &gateways };
     let mut hosts: BTreeMap<String, Vec<_>> = BTreeMap::new();
     let mut redirected: BTreeSet<String> = BTreeSet::new();
-    for server in &servers {
+    for server in servers {
         let redirect = server.server.tls.as_ref().is_some_and(|tls| tls.https_redirect);
         for (_, own) in server.hosts().filter(|_| redirect) {
             redirected.insert(own.to_ascii_lowercase());
         }
     }
-    for entry in bound(cx, &servers) {
+    for entry in bound(cx, servers) {
         let names: BTreeSet<_> = servers.iter().flat_map(|server| server.names(entry)).collect();
         if names.is_empty() {
             let at = entry.object.field("spec.hosts");
@@ -296,7 +283,7 @@ pub(super) fn route(cx: &Cx<'_>, port: u16) -> Value {
             continue;
         }
         let drafts = route::http_routes(cx, entry, place);
-        for name in names {
+        for name in names.into_iter().filter(|name| owns(name)) {
             hosts.entry(name).or_default().extend(drafts.iter().cloned());
         }
     }
@@ -321,7 +308,7 @@ pub(super) fn route(cx: &Cx<'_>, port: u16) -> Value {
         };
         encoded.push(canonical::virtual_host(&head, &drafts));
     }
-    let text = cx.name(RouteName::Gateway(port).text());
+    let text = cx.name(route.text());
     if encoded.is_empty() {
         // Nothing is bound: Envoy answers 404.
         let head = VirtualHost { domains: vec!["*".to_owned()], ..rds::head(format!("blackhole:{port}")) };

@@ -1,7 +1,7 @@
 //! The law of the compiler: what it keeps up to date is what compiling from scratch gives.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use heddle_resource::{AdmitOptions, Object, admit_json, kind};
 use heddle_xds::{Change as Difference, ClientKind, ResourceType, View};
@@ -17,7 +17,12 @@ fn object(value: Value) -> Arc<Object> {
 }
 
 fn document(kind: &str, namespace: &str, name: &str, spec: &Value, age: u8) -> Value {
-    let version = if kind == "Service" { "v1" } else { "networking.istio.io/v1" };
+    let version = if matches!(kind, "Service" | "Secret") { "v1" } else { "networking.istio.io/v1" };
+    if kind == "Secret" {
+        return json!({
+            "apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": namespace}, "stringData": spec
+        });
+    }
     json!({
         "apiVersion": version, "kind": kind,
         "metadata": {"name": name, "namespace": namespace, "creationTimestamp": format!("2026-01-01T00:00:{age:02}Z")},
@@ -27,10 +32,28 @@ fn document(kind: &str, namespace: &str, name: &str, spec: &Value, age: u8) -> V
 
 const NAMESPACES: [&str; 2] = ["a", "b"];
 
+/// The content of a Secret: a pair of three, one without its key, one with another's, or authorities.
+fn secret(seed: u8) -> Value {
+    static PAIRS: OnceLock<Vec<(String, String)>> = OnceLock::new();
+    let pairs = PAIRS.get_or_init(|| {
+        let made =
+            (0..3).map(|_| rcgen::generate_simple_self_signed(["a.test".to_owned()]).expect("a certificate"));
+        made.map(|made| (made.cert.pem(), made.signing_key.serialize_pem())).collect()
+    });
+    let ((certificate, key), (_, other)) =
+        (&pairs[usize::from(seed % 3)], &pairs[usize::from(seed.wrapping_add(1) % 3)]);
+    match seed / 3 % 5 {
+        0 => json!({ "tls.crt": certificate }),
+        1 => json!({"tls.crt": certificate, "tls.key": other}),
+        2 => json!({"cert": certificate, "key": key, "cacert": certificate}),
+        _ => json!({"tls.crt": certificate, "tls.key": key}),
+    }
+}
+
 /// One object out of a small world in which names collide and refer to each other, or its deletion.
 fn change() -> impl Strategy<Value = Change> {
     let place = (0..2usize, 0..3u8, 0..60u8, any::<bool>(), 0..6u8);
-    (place, 0..7u8, any::<u8>()).prop_map(|((namespace, n, age, deleted, other), what, seed)| {
+    (place, 0..9u8, any::<u8>()).prop_map(|((namespace, n, age, deleted, other), what, seed)| {
         let namespace = NAMESPACES[namespace];
         let peer = format!("s{}", other % 3);
         let (kind, name, spec) = match what {
@@ -47,18 +70,27 @@ fn change() -> impl Strategy<Value = Change> {
             3 => ("DestinationRule", format!("d{n}"), json!({
                 "host": peer,
                 "exportTo": if seed % 3 == 0 { json!(["."]) } else { json!([]) },
-                "trafficPolicy": if seed % 5 == 0 { json!({"tls": {"mode": "SIMPLE"}}) } else { json!({"loadBalancer": {"simple": "RANDOM"}}) },
+                "trafficPolicy": if seed % 5 == 0 { json!({"tls": {"mode": "MUTUAL", "credentialName": format!("c{}", seed % 2)}}) } else { json!({"loadBalancer": {"simple": "RANDOM"}}) },
                 "subsets": [{"name": "v0", "labels": {"version": "v0"}}, {"name": format!("v{}", seed % 3 + 1), "labels": {"version": "v1"}}],
             })),
             4 => ("VirtualService", format!("v{n}"), json!({
                 "hosts": if seed % 4 == 0 { json!(["*"]) } else { json!([peer]) },
                 "exportTo": if seed % 7 == 0 { json!(["."]) } else { json!([]) },
+                "gateways": if seed % 3 == 0 { json!(["a/g0", "b/g1", "mesh"]) } else { json!([]) },
                 "http": [
                     {"match": [{"uri": {"prefix": format!("/{}", seed % 4)}, "sourceLabels": if seed % 2 == 0 { json!({"team": "x"}) } else { json!({}) }}],
                      "route": [{"destination": {"host": "s0", "subset": "v0"}}]},
                     {"route": [{"destination": {"host": format!("s{}", seed % 3)}}]},
                 ],
                 "tcp": [{"route": [{"destination": {"host": "s1", "port": {"number": 90}}}]}],
+            })),
+            7 => ("Secret", format!("c{}{}", n % 2, if seed % 4 == 0 { "-cacert" } else { "" }), secret(seed)),
+            8 => ("Gateway", format!("g{}", n % 2), json!({
+                "selector": if seed % 5 == 0 { json!({"team": "x"}) } else { json!({}) },
+                "servers": [
+                    {"port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": [if seed % 2 == 0 { "*" } else { "e0.example.com" }],
+                     "tls": {"mode": if seed % 3 == 0 { "MUTUAL" } else { "SIMPLE" }, "credentialName": format!("c{}", seed % 2)}},
+                ],
             })),
             5 => ("Sidecar", "default".to_owned(), json!({
                 "egress": [{"hosts": if seed % 2 == 0 { json!(["./*"]) } else { json!(["*/s0.a.svc.cluster.local", "./*"]) }}],
@@ -86,6 +118,10 @@ fn scopes(world: &World) -> Vec<Scope> {
             let metadata = json!({"OUTBOUND": "127.0.0.1:1", "LABELS": {"team": team, "app": "s0"}});
             found.push(kit::scope(world, &kit::node("sidecar", namespace, client, metadata)));
         }
+    }
+    for namespace in NAMESPACES {
+        let labels = json!({"LABELS": {"team": "x"}});
+        found.push(kit::scope(world, &kit::node("router", namespace, ClientKind::Envoy, labels)));
     }
     let node = json!({"OUTBOUND": ["a/team=x=127.0.0.1:1", "b=127.0.0.1:2"]});
     found.push(kit::scope(world, &kit::node("node", "a", ClientKind::Heddle, node)));

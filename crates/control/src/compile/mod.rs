@@ -11,17 +11,20 @@ mod cx;
 mod endpoint;
 mod gateway;
 pub(crate) mod gateway_api;
+mod gateway_tls;
 mod grpc;
 pub(crate) mod hcm;
 mod inbound;
 mod metrics;
 mod names;
+pub(crate) mod origination;
 mod outbound;
 mod plan;
 mod policy;
 pub(crate) mod rds;
 pub(crate) mod route;
 mod tcp;
+mod tls;
 mod traffic;
 pub(crate) mod unit;
 mod view;
@@ -50,3 +53,5 @@ pub fn public_names(world: &World) -> heddle_dns::NameTable {
 mod compile_test;
 #[cfg(test)]
 mod incremental_test;
+#[cfg(test)]
+mod tls_test;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use heddle_resource::{
     Object, ObjectRef,
-    istio::{Subset, TlsMode, TrafficPolicy},
+    istio::{Subset, TrafficPolicy},
 };
 
 use super::cx::Cx;
@@ -15,16 +15,19 @@ use crate::world::{DestinationRuleEntry, Service, host};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rule {
     policy: Option<(Arc<Object>, TrafficPolicy)>,
+    selects: bool,
     pub(super) subsets: Vec<(Arc<Object>, usize, Subset)>,
 }
 
 /// The policy in force for one cluster.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Effective {
+pub(crate) struct Effective {
     pub(super) policy: TrafficPolicy,
     /// Where each part of it stands, for provenance and refusals: object and path of the policy.
     pub(super) tls: Option<ObjectRef>,
     pub(super) from: Option<ObjectRef>,
+    /// The rule selects the workload by its labels.
+    pub(super) selects: bool,
 }
 
 /// The rule for a service as a scope sees it: its own namespace's, else the service's, else the root
@@ -72,6 +75,7 @@ fn merge(mut entries: Vec<&Arc<DestinationRuleEntry>>) -> Rule {
     entries.sort_by_key(|entry| entry.spec.workload_selector.is_none());
     let mut rule = Rule::default();
     for entry in entries {
+        rule.selects |= entry.spec.workload_selector.is_some();
         if rule.policy.is_none() {
             rule.policy =
                 entry.spec.traffic_policy.as_ref().map(|policy| (entry.object.clone(), policy.clone()));
@@ -89,7 +93,7 @@ impl Rule {
     /// The policy for a port and subset: the destination's, overridden field by field by the subset's,
     /// and by the settings of the port, which inherit nothing (Istio's `MergeTrafficPolicy`).
     pub(super) fn effective(&self, port: u16, subset: Option<&str>) -> Effective {
-        let mut effective = Effective::default();
+        let mut effective = Effective { selects: self.selects, ..Effective::default() };
         if let Some((object, policy)) = &self.policy {
             overlay(&mut effective, policy, port, object, "spec.trafficPolicy");
         }
@@ -138,13 +142,4 @@ fn overlay(effective: &mut Effective, over: &TrafficPolicy, port: u16, object: &
         }
     }
     effective.from = Some(object.field(path));
-}
-
-impl Effective {
-    /// What stands in the way of sending anything there: a part of the policy that protects the traffic
-    /// and is not built.
-    pub(super) fn refusal(&self) -> Option<&ObjectRef> {
-        let tls = self.policy.tls.as_ref()?;
-        if tls.mode == TlsMode::Disable { None } else { self.tls.as_ref() }
-    }
 }

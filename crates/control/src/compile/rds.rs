@@ -38,6 +38,10 @@ impl RouteName {
             Self::Port(port) => port.to_string(),
             Self::Service(service, port) => format!("{}:{port}", service.host),
             Self::Gateway(port) => format!("http.{port}"),
+            Self::GatewayServer(port, gateway, index) => {
+                let (namespace, name) = gateway.split_once('/').unwrap_or(("", gateway));
+                format!("https.{port}.{index}.{name}.{namespace}")
+            }
         }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) fn destinations(cx: &Cx<'_>, service: &Arc<Service>, port: u16) -> We
     match route::denied_at(cx, service, port, "") {
         Some(denied) => {
             let at = ObjectRef { key: service.object.clone(), field: "spec.ports".into() };
-            let message = format!("{denied} is not built yet and protects it: connections are closed");
+            let message = format!("{denied}; it protects this traffic: connections are closed");
             cx.report(Finding::new(code::DENIED, at, message));
             vec![(cx.name(BLACK_HOLE), 1)]
         }
@@ -97,7 +97,7 @@ pub(crate) fn weighted(
         let at = || entry.object.field(format!("{path}.route[{n}].destination"));
         let weight = u32::try_from(to.weight).unwrap_or_default().max(1);
         if let Some(denied) = &resolved.denied {
-            let message = format!("{denied} is not built yet and protects it: connections are closed");
+            let message = format!("{denied}; it protects this traffic: connections are closed");
             cx.report(Finding::new(code::DENIED, at(), message));
             found.push((cx.name(BLACK_HOLE), weight));
             continue;

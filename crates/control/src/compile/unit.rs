@@ -7,7 +7,9 @@ use heddle_xds::{Encoded, ResourceType};
 use super::{
     cluster,
     cx::Cx,
-    endpoint, gateway, gateway_api, grpc, inbound, names, outbound, plan, rds, visible,
+    endpoint, gateway, gateway_api, gateway_tls, grpc, inbound, names, outbound, plan, rds, tls,
+    tls::Credential,
+    visible,
     visible::{Policy, Visible},
 };
 use crate::world::ServiceId;
@@ -48,6 +50,10 @@ pub(crate) enum Unit {
     CaptureInbound,
     /// The listener of a gateway port.
     GatewayListener(u16),
+    /// Whether a certificate or authorities can be used.
+    Credential(Credential),
+    /// A certificate with its key, or authorities: what a proxy asks for by SDS.
+    Secret(Credential),
     /// The names that the proxy's DNS answers.
     Names,
     /// What Gateway API resources give.
@@ -67,6 +73,9 @@ pub(crate) enum RouteName {
     Service(ServiceId, u16),
     /// `http.PORT`: an Istio gateway's port.
     Gateway(u16),
+    /// `https.PORT.NUMBER.NAME.NAMESPACE`: a server that ends TLS, by its Gateway (`NAMESPACE/NAME`) and its
+    /// place there.
+    GatewayServer(u16, Arc<str>, usize),
 }
 
 /// The endpoints of a service port, or of a subset of it.
@@ -87,6 +96,8 @@ pub(crate) enum Value {
     Units(Arc<[Unit]>),
     Policy(Arc<Policy>),
     Visible(Arc<Visible>),
+    /// Why a credential cannot be used, if so.
+    Credential(Option<Arc<str>>),
     /// Encoded virtual hosts, to be assembled into route configurations.
     VirtualHosts(Arc<[Vec<u8>]>),
     Resources(Arc<Resources>),
@@ -138,6 +149,9 @@ impl Unit {
             Self::VirtualHost(route, service, port) => rds::service_host(cx, route, service, *port),
             Self::ForeignHost(route, host) => rds::foreign_host(cx, route, host),
             Self::Route(RouteName::Gateway(port)) => gateway::route(cx, *port),
+            Self::Route(RouteName::GatewayServer(port, gateway, index)) => {
+                gateway_tls::route(cx, *port, gateway, *index)
+            }
             Self::Route(route) => rds::route(cx, route),
             Self::Clusters(service, port) => cluster::outbound(cx, service, *port),
             Self::FixedClusters => cluster::fixed(cx),
@@ -149,6 +163,8 @@ impl Unit {
             Self::InboundListener(place) => inbound::listener(cx, *place),
             Self::CaptureInbound => inbound::capture(cx),
             Self::GatewayListener(port) => gateway::listener(cx, *port),
+            Self::Credential(credential) => tls::judge(cx, credential),
+            Self::Secret(credential) => tls::secret(cx, credential),
             Self::Names => names::compile(cx),
             Self::GatewayApi(unit) => gateway_api::compile(cx, unit),
             Self::Grpc(unit) => grpc::compile(cx, unit),
@@ -158,7 +174,13 @@ impl Unit {
     /// The type of resource that it gives, for counting.
     pub(crate) fn resource_type(&self) -> Option<ResourceType> {
         Some(match self {
-            Self::Plan | Self::OwnPlan | Self::Policy | Self::Visible | Self::Hosts(_) => return None,
+            Self::Plan
+            | Self::OwnPlan
+            | Self::Policy
+            | Self::Visible
+            | Self::Hosts(_)
+            | Self::Credential(_) => return None,
+            Self::Secret(_) => ResourceType::Secret,
             Self::VirtualHost(..) | Self::ForeignHost(..) => ResourceType::VirtualHost,
             Self::Route(_) => ResourceType::Route,
             Self::Clusters(..) | Self::FixedClusters | Self::InboundCluster(_) => ResourceType::Cluster,

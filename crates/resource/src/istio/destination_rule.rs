@@ -231,23 +231,24 @@ described! {
     /// TLS to the endpoints.
     pub struct ClientTlsSettings {
         /// How the connection is protected.
-        acts "mode" mode: TlsMode, denies("SIMPLE", "MUTUAL", "ISTIO_MUTUAL");
+        acts "mode" mode: TlsMode, denies("ISTIO_MUTUAL");
         /// File of the client's certificate, for `MUTUAL`.
-        later "clientCertificate" client_certificate: String;
+        acts "clientCertificate" client_certificate: String;
         /// File of its key, for `MUTUAL`.
-        later "privateKey" private_key: String;
-        /// File of the authorities that are trusted.
-        later "caCertificates" ca_certificates: String;
-        /// Secret with the client's certificate.
-        later "credentialName" credential_name: String;
-        /// Names that the server's certificate may hold.
-        later "subjectAltNames" subject_alt_names: Vec<String>;
-        /// Server name that is asked for.
-        later "sni" sni: String;
+        acts "privateKey" private_key: String;
+        /// File of the authorities that are trusted; absent: those of the proxy's machine.
+        acts "caCertificates" ca_certificates: String;
+        /// Secret with the client's certificate (`MUTUAL`) and the authorities (`NAME-cacert`, or in it), in the proxy's
+        /// namespace. For gateways, and for sidecars that the rule's workloadSelector selects.
+        acts "credentialName" credential_name: String;
+        /// Names of which the server's certificate holds one; none: the server name that is asked for.
+        acts "subjectAltNames" subject_alt_names: Vec<String>;
+        /// Server name that is asked for; absent: the host.
+        acts "sni" sni: String;
         /// Do not verify the server.
-        later "insecureSkipVerify" insecure_skip_verify: Option<bool>;
+        acts "insecureSkipVerify" insecure_skip_verify: Option<bool>;
         /// File of revoked certificates.
-        later "caCrl" ca_crl: String;
+        acts "caCrl" ca_crl: String;
     }
 
     /// How a connection to an endpoint is protected.

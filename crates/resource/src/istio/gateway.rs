@@ -35,35 +35,36 @@ described! {
         /// Answer plain HTTP with a redirect (301) to HTTPS.
         acts "httpsRedirect" https_redirect: bool;
         /// How connections are protected.
-        denies "mode" mode: Option<ServerTlsMode>;
-        /// File of the server's certificate.
-        denies "serverCertificate" server_certificate: String;
+        acts "mode" mode: Option<ServerTlsMode>, denies("ISTIO_MUTUAL", "AUTO_PASSTHROUGH");
+        /// File of the server's certificate, on the proxy's machine.
+        acts "serverCertificate" server_certificate: String;
         /// File of its key.
-        denies "privateKey" private_key: String;
+        acts "privateKey" private_key: String;
         /// File of the authorities that clients are verified by.
-        denies "caCertificates" ca_certificates: String;
-        /// Secret with the server's certificate.
-        denies "credentialName" credential_name: String;
+        acts "caCertificates" ca_certificates: String;
+        /// Secret with the server's certificate, in the gateway proxy's namespace: `tls.crt` and `tls.key`, or `cert` and
+        /// `key`; clients' authorities in `NAME-cacert` (`cacert` or `ca.crt`), else in it.
+        acts "credentialName" credential_name: String;
         /// Secrets with several certificates.
-        denies "credentialNames" credential_names: Vec<String>;
+        acts "credentialNames" credential_names: Vec<String>;
         /// Secret of the authorities that clients are verified by.
-        denies "caCertCredentialName" ca_cert_credential_name: String;
+        acts "caCertCredentialName" ca_cert_credential_name: String;
         /// Names that a client's certificate may hold.
-        denies "subjectAltNames" subject_alt_names: Vec<String>;
+        acts "subjectAltNames" subject_alt_names: Vec<String>;
         /// SHA-256 of the keys of clients' certificates.
-        denies "verifyCertificateSpki" verify_certificate_spki: Vec<String>;
+        acts "verifyCertificateSpki" verify_certificate_spki: Vec<String>;
         /// SHA-256 of clients' certificates.
-        denies "verifyCertificateHash" verify_certificate_hash: Vec<String>;
+        acts "verifyCertificateHash" verify_certificate_hash: Vec<String>;
         /// Oldest version.
-        denies "minProtocolVersion" min_protocol_version: Option<String>, one_of("TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3");
+        acts "minProtocolVersion" min_protocol_version: Option<String>, one_of("TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3");
         /// Newest version.
-        denies "maxProtocolVersion" max_protocol_version: Option<String>, one_of("TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3");
+        acts "maxProtocolVersion" max_protocol_version: Option<String>, one_of("TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3");
         /// Cipher suites.
-        denies "cipherSuites" cipher_suites: Vec<String>;
+        acts "cipherSuites" cipher_suites: Vec<String>;
         /// File of revoked certificates.
-        denies "caCrl" ca_crl: String;
+        acts "caCrl" ca_crl: String;
         /// Files of several certificates.
-        denies "tlsCertificates" tls_certificates: Vec<TlsCertificate>;
+        acts "tlsCertificates" tls_certificates: Vec<TlsCertificate>;
         /// Do not verify clients.
         later "insecureSkipVerify" insecure_skip_verify: Option<bool>;
     }
@@ -71,11 +72,11 @@ described! {
     /// Files of a certificate.
     pub struct TlsCertificate {
         /// File of the certificate.
-        denies "serverCertificate" server_certificate: String;
+        acts "serverCertificate" server_certificate: String;
         /// File of its key.
-        denies "privateKey" private_key: String;
+        acts "privateKey" private_key: String;
         /// File of the authorities that clients are verified by.
-        denies "caCertificates" ca_certificates: String;
+        acts "caCertificates" ca_certificates: String;
     }
 
     /// How connections to a server are protected.

@@ -132,7 +132,7 @@ impl<'a> Branches<'a> {
             match found.as_ref().map(|destination| self.around.cluster(destination)) {
                 Ok(Ok(cluster)) => clusters.push((*backend, cluster)),
                 Ok(Err(denied)) => {
-                    return respond(503, format!("{denied}: not built yet, so nothing passes"));
+                    return respond(503, format!("{denied}; it protects this traffic"));
                 }
                 Err(fault) => return self.fail(&format!("{}: {}", self.route.key, fault.message)),
             }

@@ -185,7 +185,7 @@ impl Context<'_, '_> {
             ObjectRef { key: self.of.key.clone(), field: path.into() }
         };
         if let Some(denied) = &resolved.denied {
-            let message = format!("{denied} is not built yet and protects it: requests get 503");
+            let message = format!("{denied}; it protects this traffic: requests get 503");
             self.cx.report(Finding::new(code::DENIED, at(), message));
         } else if let Some(fault) = dangling(self.cx, to, &resolved) {
             self.cx.report(Finding::new(code::DANGLING, at(), format!("{fault}: requests get 503")));

@@ -22,12 +22,9 @@ use envoy_types::pb::envoy::{
     },
     r#type::matcher::v3::string_matcher::MatchPattern,
 };
-use heddle_resource::{
-    ObjectRef,
-    istio::{self, HeaderOperations, Headers, HttpFaultInjection, HttpRetry, StringMatch},
-};
+use heddle_resource::istio::{self, HeaderOperations, Headers, HttpFaultInjection, HttpRetry, StringMatch};
 
-use super::{ADD, SET, any, duration, header, header_value, matching::string_matcher};
+use super::{ADD, Denial, SET, any, duration, header, header_value, matching::string_matcher};
 use crate::compile::build::{boolean, fraction, runtime_fraction, string, uint};
 
 pub(super) const FAULT: &str = "envoy.filters.http.fault";
@@ -153,7 +150,7 @@ pub(super) fn fault(fault: &HttpFaultInjection) -> HttpFault {
 }
 
 /// The answer of a share of a weighted route that is denied: 503, naming the object and field.
-pub(super) fn refusal(of: &ObjectRef) -> HttpFault {
+pub(super) fn refusal(of: &Denial) -> HttpFault {
     let abort = FaultAbort {
         percentage: Some(fraction(100.0)),
         error_type: Some(ErrorType::HttpStatus(503)),

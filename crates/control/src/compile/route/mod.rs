@@ -31,6 +31,7 @@ use super::{
     canonical::RouteDraft,
     cluster::outbound_name,
     cx::Cx,
+    origination::{self, Denial, Origination},
     policy,
 };
 use crate::{
@@ -221,20 +222,23 @@ pub(crate) fn no_timeout() -> RouteAction {
     RouteAction { timeout: zero, max_grpc_timeout: zero, ..Default::default() }
 }
 
-/// Why a destination must not be sent to: object and field that protect it and are not built.
-pub(crate) fn denied_at(cx: &Cx<'_>, service: &Service, port: u16, subset: &str) -> Option<ObjectRef> {
+/// Why a destination must not be sent to: what protects it cannot be had.
+pub(crate) fn denied_at(cx: &Cx<'_>, service: &Service, port: u16, subset: &str) -> Option<Denial> {
     let rule = policy::rule(cx, service)?;
     let subset = Some(subset).filter(|name| !name.is_empty());
-    rule.effective(port, subset).refusal().cloned()
+    match origination::of(cx, service, port, &rule.effective(port, subset)) {
+        Origination::Denied(denial) => Some(denial),
+        _ => None,
+    }
 }
 
 /// What a request is told that is denied because of a field.
-fn denial(of: &ObjectRef) -> String {
-    format!("denied: {of} is not built yet, and protects this traffic\n")
+fn denial(of: &Denial) -> String {
+    format!("denied: {of}; it protects this traffic\n")
 }
 
 /// 503 with a body that names the object and field.
-pub(crate) fn deny(of: &ObjectRef) -> Action {
+pub(crate) fn deny(of: &Denial) -> Action {
     Action::DirectResponse(DirectResponseAction {
         status: 503,
         body: Some(inline_string(denial(of))),
@@ -247,7 +251,7 @@ pub(crate) struct Resolved<'a> {
     pub(crate) cluster: String,
     pub(crate) service: Option<&'a Arc<Service>>,
     pub(crate) port: u16,
-    pub(crate) denied: Option<ObjectRef>,
+    pub(crate) denied: Option<Denial>,
 }
 
 /// The cluster of a destination, as Istio's `GetDestinationCluster`: the named port, else the service's
