@@ -32,6 +32,7 @@ pub(crate) enum Credential {
     /// The authorities that go with an Istio credential: of the Secret `NAME-cacert`, else of `NAME`.
     Companion { namespace: Arc<str>, name: Arc<str> },
     /// The authorities of ConfigMaps and Secrets, together.
+    #[expect(dead_code, reason = "for the Gateway API, whose kinds follow")]
     Bundle(Arc<[Key]>),
 }
 
