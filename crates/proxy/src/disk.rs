@@ -1,6 +1,7 @@
 //! The last good configuration on disk: a proxy starts from it when its control plane is away.
 
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -67,7 +68,9 @@ impl Drop for Disk {
 /// All or nothing: a file beside it, synced, then renamed over it.
 fn write(bytes: &[u8], path: &Path) -> io::Result<()> {
     let temporary = path.with_extension("new");
-    let mut file = std::fs::File::create(&temporary)?;
+    // Private keys are among what is kept.
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(bytes)?;
     file.sync_data()?;
     std::fs::rename(&temporary, path)

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::disk::Disk;
 use crate::resolve::Resolver;
-use crate::snapshot::disk::encode;
+use crate::snapshot::disk::{encode, encode_public};
 use crate::snapshot::{Snapshot, SnapshotBuilder, WantChange};
 use crate::sockets::Sockets;
 use crate::worker::Published;
@@ -140,7 +140,10 @@ impl Feed {
         resources.sort();
         let waiting =
             self.builder.waiting().map(|(kind, name, what)| format!("{kind} {name} waits for {what}"));
-        Dump { resources, waiting: waiting.collect(), file: encode(&self.builder) }
+        let unserved = self.builder.unserved().map(|(listener, chain, reason)| {
+            format!("{listener}: connections to filter chain {chain:?} are closed: {reason}")
+        });
+        Dump { resources, waiting: waiting.chain(unserved).collect(), file: encode_public(&self.builder) }
     }
 
     /// Subscribes to the endpoint sets and route configurations that are referred to, and to no others.

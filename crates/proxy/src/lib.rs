@@ -16,6 +16,7 @@ pub mod snapshot;
 pub(crate) mod sockets;
 pub(crate) mod tcp;
 pub(crate) mod telemetry;
+pub mod tls;
 pub(crate) mod upstream;
 pub(crate) mod worker;
 

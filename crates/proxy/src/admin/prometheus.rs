@@ -26,8 +26,12 @@ pub(super) async fn render(plane: &Plane) -> String {
     let mut tcp: BTreeMap<String, [u64; 4]> = BTreeMap::new();
     let mut clusters: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
     let (mut connections, mut connections_total) = (0, 0);
+    let mut tls: BTreeMap<&'static str, u64> = BTreeMap::new();
     for worker in &collected {
         connections += worker.connections;
+        for (name, value) in worker.tls {
+            *tls.entry(name).or_default() += value;
+        }
         connections_total += worker.connections_total;
         for series in &worker.http {
             merge(http.entry(http_labels(config, &series.outcome, &series.target)).or_default(), series);
@@ -84,6 +88,9 @@ pub(super) async fn render(plane: &Plane) -> String {
             let _ =
                 writeln!(out, "envoy_cluster_{name}{{envoy_cluster_name=\"{}\"}} {value}", escape(cluster));
         }
+    }
+    for (name, value) in tls {
+        let _ = writeln!(out, "# TYPE envoy_listener_{name} counter\nenvoy_listener_{name} {value}");
     }
     let uptime = plane.started.elapsed().as_secs();
     let _ = writeln!(out, "# TYPE envoy_server_uptime gauge\nenvoy_server_uptime {uptime}");

@@ -23,7 +23,7 @@ impl Buffers {
     }
 
     pub(crate) fn give(&self, buffer: Box<[u8]>) {
-        if buffer.is_empty() {
+        if buffer.len() != SMALL && buffer.len() != LARGE {
             return;
         }
         let (list, _) = self.of(buffer.len() == LARGE);

@@ -7,5 +7,7 @@ pub(crate) mod buffers;
 pub(crate) mod hello;
 pub(crate) mod open;
 pub(crate) mod registry;
+pub(crate) mod secure;
 pub(crate) mod sniff;
+pub(crate) mod terminate;
 pub(crate) mod wire;

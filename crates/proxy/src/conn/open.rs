@@ -44,13 +44,21 @@ pub(crate) async fn open(
         }
         _ => bound,
     };
-    let mut wire = Wire::new(stream, worker.buffers.clone());
+    let wire = Wire::new(stream, worker.buffers.clone());
     let opening = Opening { worker: &worker, listener: &listener, peer, local, original_dst };
     // Boxed, as is all below that a connection at rest does not need.
-    let Some((downstream, dialled)) = Box::pin(opening.begin(&mut wire, &control)).await else { return };
+    let Some(Opened { mut wire, downstream, dialled, protocol }) =
+        Box::pin(opening.begin(wire, &control)).await
+    else {
+        return;
+    };
     match &downstream.chain.filter {
         NetworkFilter::Http(http) => {
-            match Box::pin(is_h2(&mut wire, http.codec, http.idle_timeout, &control)).await {
+            let codec = match (http.codec, protocol) {
+                (Codec::Auto, Some(codec)) => codec,
+                (codec, _) => codec,
+            };
+            match Box::pin(is_h2(&mut wire, codec, http.idle_timeout, &control)).await {
                 Some(true) => Box::pin(serve::h2(worker, downstream, wire, control)).await,
                 Some(false) => serve::h1(worker, &downstream, wire, control).await,
                 None => {}
@@ -72,6 +80,15 @@ struct Opening<'o> {
     original_dst: Option<SocketAddr>,
 }
 
+/// A connection that is ready to be served.
+struct Opened {
+    wire: Wire,
+    downstream: Rc<Downstream>,
+    dialled: Option<Dialled>,
+    /// What ALPN agreed on.
+    protocol: Option<Codec>,
+}
+
 /// What a connection is served by.
 struct Chosen {
     chain: Arc<FilterChain>,
@@ -91,8 +108,21 @@ enum Spoken {
 
 impl Opening<'_> {
     /// Chooses what serves the connection, and says all that is known of it from then on.
-    async fn begin(&self, wire: &mut Wire, control: &Control) -> Option<(Rc<Downstream>, Option<Dialled>)> {
-        let Chosen { chain, dialled, server_name } = self.choose(wire, control).await?;
+    async fn begin(&self, mut wire: Wire, control: &Control) -> Option<Opened> {
+        let Chosen { chain, dialled, mut server_name } = self.choose(&mut wire, control).await?;
+        let (mut scheme, mut protocol) = (Scheme::Http, None);
+        if let Some(tls) = &chain.tls {
+            let agreed =
+                super::terminate::terminate(self.worker, wire, &chain, tls, server_name, control).await?;
+            wire = agreed.wire;
+            server_name = agreed.server_name;
+            scheme = Scheme::Https;
+            protocol = match agreed.protocol.as_deref() {
+                Some(b"h2") => Some(Codec::Http2),
+                Some(b"http/1.1" | b"http/1.0") => Some(Codec::Http1),
+                _ => None,
+            };
+        }
         let downstream = Downstream {
             listener: self.listener.clone(),
             chain,
@@ -100,11 +130,11 @@ impl Opening<'_> {
             local: self.local,
             original_dst: self.original_dst,
             machine: self.worker.machine,
-            scheme: Scheme::Http,
+            scheme,
             server_name,
             connection_id: self.worker.connections.opened(),
         };
-        Some((Rc::new(downstream), dialled))
+        Some(Opened { wire, downstream: Rc::new(downstream), dialled, protocol })
     }
 
     fn chain(&self, transport: &str, server_name: &str, protocols: &[&str]) -> Option<Arc<FilterChain>> {
@@ -130,7 +160,9 @@ impl Opening<'_> {
             return Some(Chosen { chain: plain?, dialled: None, server_name: None });
         }
         let dial = async {
-            match plain.as_ref().map(|chain| &chain.filter) {
+            // A server is not heard before its client's handshake.
+            let clear = plain.as_ref().filter(|chain| chain.tls.is_none());
+            match clear.map(|chain| &chain.filter) {
                 Some(NetworkFilter::Tcp(proxy)) => {
                     Relay::dial(self.worker, self.original_dst, proxy).await.ok()
                 }

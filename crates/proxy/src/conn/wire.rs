@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::buffers::{Buffers, LARGE};
+use super::secure::Secure;
 
 /// The most write buffer that a connection at rest keeps: enough for an ordinary head, so that the next needs no allocation.
 const REST: usize = 768;
@@ -16,25 +17,33 @@ const REST: usize = 768;
 /// A head and a body that are copied into one piece: cheaper than to have the system gather the two.
 const SMALL: usize = 4096;
 
+/// What carries the bytes.
+#[derive(Debug)]
+pub(super) enum Io {
+    Plain(TcpStream),
+    /// An established TLS session.
+    Tls(Box<Secure>),
+}
+
 /// One connection. A connection at rest holds no buffer but a small one for the next head.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    io: TcpStream,
-    buffers: Rc<Buffers>,
-    input: Box<[u8]>,
-    start: u32,
-    end: u32,
-    output: Vec<u8>,
-    sent: u32,
-    bulk: bool,
-    eof: bool,
+    pub(super) io: Io,
+    pub(super) buffers: Rc<Buffers>,
+    pub(super) input: Box<[u8]>,
+    pub(super) start: u32,
+    pub(super) end: u32,
+    pub(super) output: Vec<u8>,
+    pub(super) sent: u32,
+    pub(super) bulk: bool,
+    pub(super) eof: bool,
     shut: bool,
 }
 
 impl Wire {
     pub(crate) fn new(io: TcpStream, buffers: Rc<Buffers>) -> Self {
         Self {
-            io,
+            io: Io::Plain(io),
             buffers,
             input: Box::default(),
             start: 0,
@@ -56,9 +65,31 @@ impl Wire {
         debug_assert!(len <= self.data().len());
         self.start += len as u32;
         if self.start >= self.end {
-            self.start = 0;
-            self.end = 0;
-            self.release();
+            self.emptied();
+        }
+    }
+
+    /// Nothing that was read is left.
+    pub(super) fn emptied(&mut self) {
+        if let Io::Tls(secure) = &mut self.io
+            && let Some(at) = secure.emptied()
+        {
+            (self.start, self.end) = (at, at);
+            return;
+        }
+        (self.start, self.end) = (0, 0);
+        self.release();
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self.io, Io::Tls(_))
+    }
+
+    /// The plain stream; nothing of what was read or is to be written may stand in between.
+    fn tcp(&mut self) -> Option<&mut TcpStream> {
+        match &mut self.io {
+            Io::Plain(tcp) => Some(tcp),
+            Io::Tls(_) => None,
         }
     }
 
@@ -72,7 +103,7 @@ impl Wire {
         self.bulk = bulk;
     }
 
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         if !self.input.is_empty() {
             self.buffers.give(std::mem::take(&mut self.input));
         }
@@ -83,16 +114,18 @@ impl Wire {
         if self.eof {
             return Poll::Ready(Ok(0));
         }
+        let Io::Plain(io) = &mut self.io else { return self.poll_fill_tls(cx) };
         // Register for readiness first: who waits holds no buffer.
         if self.input.is_empty() {
-            ready!(self.io.poll_read_ready(cx))?;
+            ready!(io.poll_read_ready(cx))?;
         }
         self.make_room();
         if self.end as usize == self.input.len() {
             return Poll::Ready(Ok(0));
         }
+        let Io::Plain(io) = &mut self.io else { return Poll::Pending };
         let mut space = ReadBuf::new(&mut self.input[self.end as usize..]);
-        let outcome = Pin::new(&mut self.io).poll_read(cx, &mut space);
+        let outcome = Pin::new(io).poll_read(cx, &mut space);
         let len = space.filled().len();
         match outcome {
             Poll::Ready(Ok(())) if len == 0 => self.eof = true,
@@ -132,6 +165,11 @@ impl Wire {
 
     /// True when everything was handed to the system.
     pub(crate) fn flushed(&self) -> bool {
+        self.encoded() && !matches!(&self.io, Io::Tls(secure) if secure.has_sealed())
+    }
+
+    /// True when no byte of the output waits for the next layer.
+    pub(super) fn encoded(&self) -> bool {
         self.output.len() == self.sent as usize
     }
 
@@ -142,17 +180,21 @@ impl Wire {
 
     /// Writes what waits.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.flushed() {
+        while !self.encoded() {
+            let Io::Plain(io) = &mut self.io else { break };
             let waiting = &self.output[self.sent as usize..];
-            let len = ready!(Pin::new(&mut self.io).poll_write(cx, waiting))?;
+            let len = ready!(Pin::new(io).poll_write(cx, waiting))?;
             self.wrote(len)?;
         }
-        Poll::Ready(Ok(()))
+        if self.is_tls() { self.poll_flush_tls(cx) } else { Poll::Ready(Ok(())) }
     }
 
     /// Writes what waits and then of `body` as much as the system takes: one system call for both.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, body: &[u8]) -> Poll<io::Result<usize>> {
-        while !self.flushed() {
+        if self.is_tls() {
+            return self.poll_write_tls(cx, body);
+        }
+        while !self.encoded() {
             let waiting = self.waiting();
             let len = ready!(self.poll_write_both(cx, body))?;
             self.wrote(len.min(waiting))?;
@@ -160,13 +202,17 @@ impl Wire {
                 return Poll::Ready(Ok(len - waiting));
             }
         }
-        Pin::new(&mut self.io).poll_write(cx, body)
+        match self.tcp() {
+            Some(io) => Pin::new(io).poll_write(cx, body),
+            None => Poll::Ready(Ok(0)),
+        }
     }
 
     /// Hands what waits and the body to the system, which takes a part of it.
     fn poll_write_both(&mut self, cx: &mut Context<'_>, body: &[u8]) -> Poll<io::Result<usize>> {
         let head = &self.output[self.sent as usize..];
-        let io = Pin::new(&mut self.io);
+        let Io::Plain(io) = &mut self.io else { return Poll::Ready(Ok(0)) };
+        let io = Pin::new(io);
         let both = head.len() + body.len();
         if both > SMALL {
             return io.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(body)]);
@@ -179,12 +225,12 @@ impl Wire {
         taken
     }
 
-    fn wrote(&mut self, len: usize) -> io::Result<()> {
+    pub(super) fn wrote(&mut self, len: usize) -> io::Result<()> {
         if len == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.sent += len as u32;
-        if self.flushed() {
+        if self.encoded() {
             self.sent = 0;
             self.output.clear();
             if self.output.capacity() > LARGE {
@@ -197,7 +243,7 @@ impl Wire {
     /// Gives back the memory of a large write buffer; for a connection that begins to wait.
     pub(crate) fn rest(&mut self) {
         self.bulk = false;
-        if self.flushed() && self.output.capacity() > REST {
+        if self.encoded() && self.output.capacity() > REST {
             self.output = Vec::new();
         }
     }
@@ -206,7 +252,11 @@ impl Wire {
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(cx))?;
         if !self.shut {
-            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            let io = match &mut self.io {
+                Io::Plain(io) => io,
+                Io::Tls(secure) => ready!(secure.poll_end(cx, &self.buffers))?,
+            };
+            ready!(Pin::new(io).poll_shutdown(cx))?;
             self.shut = true;
         }
         Poll::Ready(Ok(()))
@@ -219,23 +269,23 @@ impl Wire {
             return false;
         }
         let mut cx = Context::from_waker(Waker::noop());
-        match self.io.poll_read_ready(&mut cx) {
+        let Io::Plain(io) = &mut self.io else {
+            // What concerns the session alone, as a ticket, disturbs nobody.
+            return self.poll_fill_tls(&mut cx).is_pending();
+        };
+        match io.poll_read_ready(&mut cx) {
             Poll::Pending => true,
             Poll::Ready(Ok(())) => {
                 let mut byte = [0];
-                matches!(self.io.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+                matches!(io.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             }
             Poll::Ready(Err(_)) => false,
         }
     }
 
-    /// Takes the connection apart: the stream and what was read from it.
-    pub(crate) fn into_parts(mut self) -> (TcpStream, Vec<u8>) {
-        let read = self.data().to_vec();
-        self.start = 0;
-        self.end = 0;
-        self.release();
-        (self.io, read)
+    /// The stream itself, where there is nothing between it and the bytes that pass.
+    pub(crate) fn plain(&mut self) -> Option<Pin<&mut TcpStream>> {
+        if self.data().is_empty() && self.encoded() { self.tcp().map(Pin::new) } else { None }
     }
 }
 

@@ -4,7 +4,14 @@ use super::*;
 use crate::snapshot::{Direction, Inspect, Name, NetworkFilter};
 
 fn chain(name: &str, matches: ChainMatch) -> Arc<FilterChain> {
-    Arc::new(FilterChain { name: name.into(), matches, filter: NetworkFilter::Close, provenance: None })
+    Arc::new(FilterChain {
+        name: name.into(),
+        matches,
+        filter: NetworkFilter::Close,
+        provenance: None,
+        tls: None,
+        handshake_timeout: std::time::Duration::from_secs(15),
+    })
 }
 
 fn listener(chains: Vec<Arc<FilterChain>>, default: bool) -> Listener {

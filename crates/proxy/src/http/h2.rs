@@ -7,10 +7,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::head::Headers;
 use super::stream::{Broken, Got};
+use crate::conn::wire::Wire;
 
 /// One stream, either side.
 #[derive(Debug)]
@@ -168,13 +168,12 @@ pub(crate) fn map(headers: &Headers) -> http::HeaderMap {
 /// A connection of which something was read already.
 #[derive(Debug)]
 pub(crate) struct Replayed {
-    read: Bytes,
-    io: TcpStream,
+    wire: Wire,
 }
 
 impl Replayed {
-    pub(crate) fn new(io: TcpStream, read: Vec<u8>) -> Self {
-        Self { read: read.into(), io }
+    pub(crate) fn new(wire: Wire) -> Self {
+        Self { wire }
     }
 }
 
@@ -184,26 +183,30 @@ impl AsyncRead for Replayed {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.read.is_empty() {
-            return Pin::new(&mut self.io).poll_read(cx, buf);
+        if let Some(tcp) = self.wire.plain() {
+            return tcp.poll_read(cx, buf);
         }
-        let len = self.read.len().min(buf.remaining());
-        buf.put_slice(&self.read.split_to(len));
+        if self.wire.data().is_empty() && ready!(self.wire.poll_fill(cx))? == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let len = self.wire.data().len().min(buf.remaining());
+        buf.put_slice(&self.wire.data()[..len]);
+        self.wire.consume(len);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Replayed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        self.wire.poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        self.wire.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        self.wire.poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -211,7 +214,22 @@ impl AsyncWrite for Replayed {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        if let Some(tcp) = self.wire.plain() {
+            return tcp.poll_write_vectored(cx, bufs);
+        }
+        // Joined, so that frames share a record.
+        ready!(self.wire.poll_flush(cx))?;
+        let last = bufs.iter().rposition(|buf| !buf.is_empty()).unwrap_or(0);
+        let (before, last) = (&bufs[..last], bufs.get(last).map_or(&[][..], |buf| buf));
+        for buf in before {
+            self.wire.output().extend_from_slice(buf);
+        }
+        let joined = self.wire.waiting();
+        match self.wire.poll_write(cx, last) {
+            Poll::Ready(Ok(len)) => Poll::Ready(Ok(joined + len)),
+            Poll::Pending if joined > 0 => Poll::Ready(Ok(joined)),
+            other => other,
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -267,7 +267,6 @@ async fn linger(client: &mut Client) {
 /// Serves HTTP/2 until the connection ends.
 pub(crate) async fn h2(worker: Rc<Worker>, downstream: Rc<Downstream>, wire: Wire, control: Rc<Control>) {
     let Some(http) = downstream.http() else { return };
-    let (stream, read) = wire.into_parts();
     let settings = &http.http2;
     let mut builder = h2::server::Builder::new();
     builder
@@ -277,7 +276,7 @@ pub(crate) async fn h2(worker: Rc<Worker>, downstream: Rc<Downstream>, wire: Wir
         .max_header_list_size(http.max_request_headers)
         .max_send_buffer_size(256 * 1024)
         .enable_connect_protocol();
-    let io = super::h2::Replayed::new(stream, read);
+    let io = super::h2::Replayed::new(wire);
     let mut connection = match builder.handshake::<_, bytes::Bytes>(io).await {
         Ok(connection) => connection,
         Err(error) => {

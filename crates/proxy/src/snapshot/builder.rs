@@ -14,9 +14,10 @@ use prost::Message;
 use rustc_hash::FxHashMap;
 
 use super::compile::judge::{Compiled, Listed, Refusal};
-use super::compile::{cluster, endpoint, listener, route};
+use super::compile::{cluster, endpoint, listener, route, tls};
+use super::contexts::Contexts;
 use super::refs::{self, Reference};
-use super::{Cluster, Discovery, DnsCluster, EndpointSet, Listener, Name, RouteConfig, Snapshot};
+use super::{Cluster, Discovery, DnsCluster, EndpointSet, Listener, Name, RouteConfig, Secret, Snapshot};
 
 /// How long a resource waits for what it refers to (DESIGN 6).
 pub const WARMING: Duration = Duration::from_secs(5);
@@ -67,6 +68,7 @@ enum Compilation {
     Endpoints(Arc<EndpointSet>),
     Listener(Arc<Listener>),
     Routes(Arc<RouteConfig>),
+    Secret(Secret),
 }
 
 /// A compiled resource that waits for what it refers to.
@@ -96,6 +98,7 @@ pub struct SnapshotBuilder {
     wanted: FxHashMap<Id, usize>,
     wants: Vec<WantChange>,
     dns: BTreeMap<Name, Arc<DnsCluster>>,
+    contexts: Contexts,
 }
 
 impl SnapshotBuilder {
@@ -158,7 +161,13 @@ impl SnapshotBuilder {
                 named(config.name.as_str())?;
                 Ok(Compilation::Routes(Arc::new(config)))
             }
-            ResourceType::Secret | ResourceType::VirtualHost | ResourceType::NameTable => {
+            ResourceType::Secret => {
+                let value: envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::Secret =
+                    Message::decode(body).map_err(undecodable)?;
+                named(&value.name)?;
+                Ok(Compilation::Secret(tls::secret(&value, listed)?))
+            }
+            ResourceType::VirtualHost | ResourceType::NameTable => {
                 Err(Refusal::new("", "resources of this type are not part of the snapshot"))
             }
         }
@@ -167,7 +176,7 @@ impl SnapshotBuilder {
     fn accept(&mut self, id: Id, resource: Compilation) {
         let references = match &resource {
             Compilation::Cluster(cluster) => refs::of_cluster(cluster),
-            Compilation::Endpoints(_) => Vec::new(),
+            Compilation::Endpoints(_) | Compilation::Secret(_) => Vec::new(),
             Compilation::Listener(listener) => refs::of_listener(listener),
             Compilation::Routes(config) => refs::of_routes(config),
         };
@@ -209,6 +218,7 @@ impl SnapshotBuilder {
             Reference::Resource(ResourceType::Cluster, name) => self.next.clusters.contains_key(name),
             Reference::Resource(ResourceType::Endpoint, name) => self.next.endpoints.contains_key(name),
             Reference::Resource(ResourceType::Route, name) => self.next.routes.contains_key(name),
+            Reference::Resource(ResourceType::Secret, name) => self.next.secrets.contains_key(name),
             Reference::Resource(..) => true,
             Reference::Resolved(name) => self.next.resolved.contains_key(name),
         }
@@ -220,7 +230,14 @@ impl SnapshotBuilder {
         match resource {
             Compilation::Cluster(cluster) => drop(self.next.clusters.insert(name.clone(), cluster)),
             Compilation::Endpoints(set) => drop(self.next.endpoints.insert(name.clone(), set)),
-            Compilation::Listener(listener) => drop(self.next.listeners.insert(name.clone(), listener)),
+            Compilation::Listener(listener) => {
+                let old = self.next.listeners.insert(name.clone(), listener.clone());
+                self.contexts.replace(old.as_deref(), Some(&listener));
+            }
+            Compilation::Secret(secret) => {
+                self.next.secrets.insert(name.clone(), secret);
+                self.contexts.secret(name);
+            }
             Compilation::Routes(config) => drop(self.next.routes.insert(name.clone(), config)),
         }
         self.changed = true;
@@ -243,10 +260,8 @@ impl SnapshotBuilder {
 
     /// Counts who asks for a name; endpoint sets and routes that nobody asks for any more are dropped.
     fn want(&mut self, reference: &Reference, wanted: bool) {
-        let Reference::Resource(kind @ (ResourceType::Endpoint | ResourceType::Route), name) = reference
-        else {
-            return;
-        };
+        use ResourceType::{Endpoint, Route, Secret};
+        let Reference::Resource(kind @ (Endpoint | Route | Secret), name) = reference else { return };
         let id = (*kind, name.clone());
         let count = self.wanted.entry(id.clone()).or_default();
         *count = if wanted { *count + 1 } else { count.saturating_sub(1) };
@@ -269,9 +284,17 @@ impl SnapshotBuilder {
         self.changed |= match kind {
             ResourceType::Cluster => self.next.clusters.remove(name).is_some(),
             ResourceType::Endpoint => self.next.endpoints.remove(name).is_some(),
-            ResourceType::Listener => self.next.listeners.remove(name).is_some(),
+            ResourceType::Listener => {
+                let old = self.next.listeners.remove(name);
+                self.contexts.replace(old.as_deref(), None);
+                old.is_some()
+            }
             ResourceType::Route => self.next.routes.remove(name).is_some(),
-            ResourceType::Secret | ResourceType::VirtualHost | ResourceType::NameTable => false,
+            ResourceType::Secret => {
+                self.contexts.secret(name);
+                self.next.secrets.remove(name).is_some()
+            }
+            ResourceType::VirtualHost | ResourceType::NameTable => false,
         };
         if kind == ResourceType::Cluster {
             self.forget_dns(name);
@@ -331,6 +354,7 @@ impl SnapshotBuilder {
         if !std::mem::take(&mut self.changed) {
             return None;
         }
+        self.contexts.refresh(&self.next.secrets, &mut self.next.acceptors);
         self.next.generation += 1;
         self.published = Arc::new(self.next.clone());
         Some(self.published.clone())
@@ -355,6 +379,17 @@ impl SnapshotBuilder {
         self.waiting.iter().map(|((kind, name), waiting)| {
             let missing: Vec<String> = waiting.missing.iter().map(Reference::to_string).collect();
             (*kind, name, missing.join(", "))
+        })
+    }
+
+    /// Filter chains whose connections are closed, since their TLS is not complete: listener, chain and reason.
+    pub fn unserved(&self) -> impl Iterator<Item = (&Name, &str, &str)> {
+        self.next.listeners.iter().flat_map(move |(name, listener)| {
+            let chains = listener.chains.iter().chain(&listener.default_chain);
+            chains.filter_map(move |chain| {
+                let reason = self.contexts.trouble(chain.tls.as_ref()?)?;
+                Some((name, &*chain.name, reason))
+            })
         })
     }
 

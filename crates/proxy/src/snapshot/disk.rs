@@ -25,9 +25,19 @@ pub struct StoredResource {
     pub body: Bytes,
 }
 
-/// The file for what a builder has accepted.
+/// The file for what a builder has accepted, private keys included: for this machine's disk.
 pub fn encode(builder: &SnapshotBuilder) -> Vec<u8> {
-    let mut all: Vec<_> = builder.resources().collect();
+    file_of(builder, true)
+}
+
+/// The same without resources of type `Secret`: for those who ask.
+pub fn encode_public(builder: &SnapshotBuilder) -> Vec<u8> {
+    file_of(builder, false)
+}
+
+fn file_of(builder: &SnapshotBuilder, secrets: bool) -> Vec<u8> {
+    let public = |kind: ResourceType| secrets || kind != ResourceType::Secret;
+    let mut all: Vec<_> = builder.resources().filter(|(kind, ..)| public(*kind)).collect();
     all.sort_by_key(|(kind, name, _)| (*kind, *name));
     let mut out = MAGIC.to_vec();
     let number = |out: &mut Vec<u8>, n: usize| out.extend_from_slice(&(n as u32).to_le_bytes());

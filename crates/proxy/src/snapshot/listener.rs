@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-use super::{HttpConnectionManager, Name, Provenance};
+use super::{DownstreamTls, HttpConnectionManager, Name, Provenance};
 
 /// A compiled listener.
 #[derive(Clone, Debug)]
@@ -85,6 +85,10 @@ pub struct FilterChain {
     pub name: Box<str>,
     /// When it applies.
     pub matches: ChainMatch,
+    /// `transport_socket`: the client's side is TLS.
+    pub tls: Option<Arc<DownstreamTls>>,
+    /// `transport_socket_connect_timeout`, default 15 s: how long the TLS handshake may take.
+    pub handshake_timeout: Duration,
     /// What it does with the connection.
     pub filter: NetworkFilter,
     /// Where it came from.

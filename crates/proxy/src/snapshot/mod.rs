@@ -6,6 +6,7 @@
 mod builder;
 mod cluster;
 pub(crate) mod compile;
+mod contexts;
 pub mod disk;
 mod endpoint;
 mod filter;
@@ -15,6 +16,7 @@ mod name;
 mod refs;
 mod retry;
 mod route;
+mod tls;
 
 use std::sync::Arc;
 
@@ -28,6 +30,8 @@ pub use self::listener::*;
 pub use self::name::{BuildNameHasher, Name, NameMap, NameRef};
 pub use self::retry::*;
 pub use self::route::*;
+pub use self::tls::*;
+use crate::tls::accept::Acceptor;
 
 /// One generation of configuration: complete, immutable, shared structurally with its neighbours.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +48,10 @@ pub struct Snapshot {
     pub endpoints: NameMap<Arc<EndpointSet>>,
     /// What DNS said for STRICT_DNS and LOGICAL_DNS clusters, by cluster name.
     pub resolved: NameMap<Arc<EndpointSet>>,
+    /// Secrets, by name.
+    pub secrets: NameMap<Secret>,
+    /// TLS contexts of filter chains that are ready, by their keys.
+    pub(crate) acceptors: NameMap<Arc<Acceptor>>,
 }
 
 impl Snapshot {

@@ -36,6 +36,8 @@ pub(super) fn of_listener(listener: &Listener) -> Vec<Reference> {
 }
 
 fn of_chain(chain: &FilterChain, out: &mut FxHashSet<Reference>) {
+    let secrets = chain.tls.iter().flat_map(|tls| tls.common.secrets());
+    out.extend(secrets.map(|name| Reference::Resource(ResourceType::Secret, name.clone())));
     match &chain.filter {
         NetworkFilter::Http(manager) => of_manager(manager, out),
         NetworkFilter::Tcp(proxy) => {

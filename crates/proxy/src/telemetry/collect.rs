@@ -15,6 +15,7 @@ pub(crate) struct Collected {
     pub(crate) connections_total: u64,
     pub(crate) protocol_errors: u64,
     pub(crate) accept_errors: u64,
+    pub(crate) tls: [(&'static str, u64); 5],
 }
 
 /// One cluster's counts.
@@ -86,6 +87,7 @@ impl Collected {
             connections_total: worker.connections.opened(),
             protocol_errors: worker.metrics.downstream_protocol_error.get(),
             accept_errors: worker.metrics.accept_errors.get(),
+            tls: worker.metrics.tls.all(),
         }
     }
 }

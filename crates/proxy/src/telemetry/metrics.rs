@@ -125,6 +125,33 @@ pub(crate) struct Metrics {
     unrouted: RefCell<Vec<Unrouted>>,
     pub(crate) downstream_protocol_error: Cell<u64>,
     pub(crate) accept_errors: Cell<u64>,
+    pub(crate) tls: TlsCounts,
+}
+
+impl TlsCounts {
+    /// By their names.
+    pub(crate) fn all(&self) -> [(&'static str, u64); 5] {
+        [
+            ("ssl_handshake", self.handshake.get()),
+            ("ssl_connection_error", self.connection_error.get()),
+            ("ssl_fail_verify_error", self.fail_verify_error.get()),
+            ("ssl_fail_verify_no_cert", self.fail_verify_no_cert.get()),
+            ("server_ssl_socket_factory_downstream_context_secrets_not_ready", self.not_ready.get()),
+        ]
+    }
+}
+
+/// TLS handshakes with clients (names as in Envoy's `listener.ssl.*`).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TlsCounts {
+    pub(crate) handshake: Cell<u64>,
+    pub(crate) connection_error: Cell<u64>,
+    pub(crate) fail_verify_error: Cell<u64>,
+    pub(crate) fail_verify_no_cert: Cell<u64>,
+    /// Closed because a secret had not come.
+    pub(crate) not_ready: Cell<u64>,
+    /// Reasons that were logged already.
+    pub(crate) logged: RefCell<Vec<String>>,
 }
 
 /// A cluster, if there was one, and its series.

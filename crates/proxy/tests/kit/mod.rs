@@ -4,6 +4,7 @@
 
 pub mod backend;
 pub mod peer;
+pub mod tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

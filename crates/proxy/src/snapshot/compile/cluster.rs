@@ -56,7 +56,7 @@ judge!(protocols, envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpP
     refused: [http_filters, request_mirror_policies, hash_policy, retry_policy]);
 
 /// Type of the one transport socket that adds nothing.
-const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+pub(super) const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 
 /// A cluster. `name` is the resource's name.
 pub(crate) fn compile(value: &proto::Cluster, seen: &mut Listed) -> Compiled<Cluster> {
@@ -107,10 +107,6 @@ fn plain(socket: &core::TransportSocket) -> Compiled<()> {
         return Ok(());
     }
     Err(Refusal::new("", format!("{any} is not built; only plain connections are made")))
-}
-
-pub(super) fn transport_is_plain(socket: Option<&core::TransportSocket>) -> Compiled<()> {
-    socket.map_or(Ok(()), plain)
 }
 
 fn bind(value: Option<&core::BindConfig>) -> Compiled<Option<std::net::IpAddr>> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3 as proto;
 use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3 as tls;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager as Hcm;
@@ -10,10 +11,11 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 use smallvec::SmallVec;
 
 use super::judge::{Compiled, Listed, Refusal, judge};
+use super::tls::{DOWNSTREAM, downstream_tls};
 use super::{cluster, http, value};
 use crate::snapshot::{
-    ChainMatch, Direction, FilterChain, Inspect, Listener, Name, NetworkFilter, SourceType, TcpProxy,
-    TlsInspect,
+    ChainMatch, Direction, DownstreamTls, FilterChain, Inspect, Listener, Name, NetworkFilter, SourceType,
+    TcpProxy, TlsInspect,
 };
 
 judge!(listener, envoy_types::pb::envoy::config::listener::v3::Listener as "Listener",
@@ -27,8 +29,8 @@ judge!(listener, envoy_types::pb::envoy::config::listener::v3::Listener as "List
         tcp_keepalive],
     refused: [fcds_config, filter_chain_matcher, udp_listener_config, listener_specifier]);
 judge!(chain, envoy_types::pb::envoy::config::listener::v3::FilterChain as "FilterChain",
-    acts: [filter_chain_match, filters, metadata, transport_socket, name],
-    listed: [transport_socket_connect_timeout], refused: [use_proxy_proto]);
+    acts: [filter_chain_match, filters, metadata, transport_socket, transport_socket_connect_timeout, name],
+    listed: [], refused: [use_proxy_proto]);
 judge!(chain_match, envoy_types::pb::envoy::config::listener::v3::FilterChainMatch as "FilterChainMatch",
     acts: [destination_port, prefix_ranges, direct_source_prefix_ranges, source_type, source_prefix_ranges, source_ports,
         server_names, transport_protocol, application_protocols],
@@ -46,6 +48,9 @@ judge!(tls_inspector, envoy_types::pb::envoy::extensions::filters::listener::tls
 
 const HCM: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+
+/// How long a TLS handshake may take where nothing says.
+const HANDSHAKE: Duration = Duration::from_secs(15);
 
 /// A listener.
 pub(crate) fn compile(value: &proto::Listener, seen: &mut Listed) -> Compiled<Listener> {
@@ -122,6 +127,8 @@ fn api_chain(api: &proto::ApiListener, seen: &mut Listed) -> Compiled<FilterChai
     Ok(FilterChain {
         name: "".into(),
         matches: ChainMatch::default(),
+        tls: None,
+        handshake_timeout: HANDSHAKE,
         filter: NetworkFilter::Http(Arc::new(manager)),
         provenance: None,
     })
@@ -167,7 +174,11 @@ fn tls_inspect(value: &tls::TlsInspector, seen: &mut Listed) -> Compiled<TlsInsp
 
 fn filter_chain(value: &proto::FilterChain, seen: &mut Listed) -> Compiled<FilterChain> {
     chain::judge(value, seen)?;
-    cluster::transport_is_plain(value.transport_socket.as_ref()).map_err(|e| e.within("transport_socket"))?;
+    let tls = transport(value.transport_socket.as_ref(), seen).map_err(|e| e.within("transport_socket"))?;
+    let timeout = value::duration_of(
+        value.transport_socket_connect_timeout.as_ref(),
+        "transport_socket_connect_timeout",
+    )?;
     let matches = value.filter_chain_match.as_ref().map(|given| matches_of(given, seen)).transpose();
     let mut filter = NetworkFilter::Close;
     for (index, given) in value.filters.iter().enumerate() {
@@ -196,9 +207,30 @@ fn filter_chain(value: &proto::FilterChain, seen: &mut Listed) -> Compiled<Filte
     Ok(FilterChain {
         name: value.name.as_str().into(),
         matches: matches.map_err(|error| error.within("filter_chain_match"))?.unwrap_or_default(),
+        tls,
+        handshake_timeout: timeout.filter(|most| !most.is_zero()).unwrap_or(HANDSHAKE),
         filter,
         provenance: value::provenance(value.metadata.as_ref()),
     })
+}
+
+/// The client's side: plain, or TLS.
+fn transport(
+    value: Option<&core::TransportSocket>,
+    seen: &mut Listed,
+) -> Compiled<Option<Arc<DownstreamTls>>> {
+    let Some(core::transport_socket::ConfigType::TypedConfig(any)) =
+        value.and_then(|socket| socket.config_type.as_ref())
+    else {
+        return Ok(None);
+    };
+    match value::type_name(&any.type_url) {
+        cluster::RAW_BUFFER => Ok(None),
+        DOWNSTREAM => Ok(Some(Arc::new(downstream_tls(&value::unpack(any)?, seen)?))),
+        other => {
+            Err(Refusal::new("", format!("{other} is not built; raw_buffer and DownstreamTlsContext are")))
+        }
+    }
 }
 
 fn matches_of(value: &proto::FilterChainMatch, seen: &mut Listed) -> Compiled<ChainMatch> {

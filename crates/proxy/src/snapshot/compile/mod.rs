@@ -10,6 +10,7 @@ pub(crate) mod http;
 pub(crate) mod judge;
 pub(crate) mod listener;
 pub(crate) mod route;
+pub(crate) mod tls;
 mod value;
 
 pub use self::judge::{Effect, Rule};
@@ -45,6 +46,11 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         endpoint::locality::RULES,
         endpoint::lb_endpoint::RULES,
         endpoint::endpoint::RULES,
+        tls::downstream::RULES,
+        tls::common::RULES,
+        tls::params::RULES,
+        tls::certificate::RULES,
+        tls::validation::RULES,
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,202 @@
+//! The handshake: rustls's state machine, fed one record at a time.
+//!
+//! It is never given a record beyond the last one it needs: what follows the handshake is opened by the session.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
+use rustls::{Error, ExtractedSecrets, ProtocolVersion, ServerConfig};
+
+use super::record;
+use super::session::{Kernel, Session};
+use crate::conn::hello::{Progress, Reader};
+use crate::conn::wire::Wire;
+
+/// The longest ClientHello.
+const HELLO: usize = 16 * 1024;
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// What rustls says; the peer was told by an alert.
+    #[error("{0}")]
+    Tls(#[from] Error),
+    #[error("{0}")]
+    Record(#[from] record::BadRecord),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The peer has gone, or sent more than a handshake takes.
+    #[error("the connection ended within the TLS handshake")]
+    Ended,
+    #[error("the TLS handshake sent more than a handshake takes")]
+    TooLong,
+    #[error("the TLS handshake was not done in time")]
+    Late,
+}
+
+/// What a handshake agreed on.
+#[derive(Debug)]
+pub(crate) struct Agreed {
+    pub(crate) wire: Wire,
+    /// SNI, as the client sent it.
+    pub(crate) server_name: Option<Box<str>>,
+    /// ALPN.
+    pub(crate) protocol: Option<Box<[u8]>>,
+}
+
+/// One side of rustls.
+trait Machine {
+    type Data;
+    fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+    fn handshaking(&self) -> bool;
+    fn version(&self) -> Option<ProtocolVersion>;
+    fn finish(self) -> Result<(ExtractedSecrets, Kernel), Error>;
+}
+
+impl Machine for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+    fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(input)
+    }
+    fn handshaking(&self) -> bool {
+        self.is_handshaking()
+    }
+    fn version(&self) -> Option<ProtocolVersion> {
+        self.protocol_version()
+    }
+    fn finish(self) -> Result<(ExtractedSecrets, Kernel), Error> {
+        self.dangerous_into_kernel_connection().map(|(secrets, kernel)| (secrets, Kernel::Server(kernel)))
+    }
+}
+
+/// The server's side. What was read already may be the beginning of the client's hello; `server_name` is what it was found
+/// to ask for.
+pub(crate) async fn accept(
+    mut wire: Wire,
+    config: Arc<ServerConfig>,
+    server_name: Option<Box<str>>,
+) -> Result<Agreed, Failure> {
+    let server_name = match server_name {
+        Some(name) => Some(name),
+        None => asked_for(&mut wire).await?,
+    };
+    let mut machine = Box::new(UnbufferedServerConnection::new(config)?);
+    drive(&mut wire, &mut *machine).await?;
+    let protocol = machine.alpn_protocol().map(Into::into);
+    Ok(Agreed { wire: establish(wire, *machine)?, server_name, protocol })
+}
+
+/// The name that the client asks for; what is no hello is left to rustls to refuse.
+async fn asked_for(wire: &mut Wire) -> Result<Option<Box<str>>, Failure> {
+    let mut reader = Reader::new(HELLO);
+    poll_fn(|cx| {
+        loop {
+            match reader.read(wire.data()) {
+                Progress::More => {}
+                Progress::Whole(hello) => return Poll::Ready(Ok(hello.server_name)),
+                Progress::Malformed => return Poll::Ready(Ok(None)),
+                Progress::TooLarge => return Poll::Ready(Err(Failure::TooLong)),
+            }
+            match ready!(wire.poll_fill(cx))? {
+                0 if wire.eof() => return Poll::Ready(Err(Failure::Ended)),
+                0 => return Poll::Ready(Err(Failure::TooLong)),
+                _ => {}
+            }
+        }
+    })
+    .await
+}
+
+fn establish(wire: Wire, machine: impl Machine) -> Result<Wire, Failure> {
+    let version = machine.version().ok_or(Error::HandshakeNotComplete)?;
+    let (secrets, kernel) = machine.finish()?;
+    let session = Session::new(secrets, kernel, version)
+        .ok_or_else(|| Error::General("the cipher suite has no keys that are known here".into()))?;
+    Ok(wire.secured(session))
+}
+
+/// What rustls wants next.
+enum Next {
+    Again,
+    Read,
+    Done,
+    Fail(Error),
+    Ended,
+}
+
+async fn drive(wire: &mut Wire, machine: &mut impl Machine) -> Result<(), Failure> {
+    // Bytes at the front of what was read that rustls may see: whole records.
+    let mut offered = 0;
+    loop {
+        let (discard, next) = step(wire, machine, offered);
+        wire.consume(discard);
+        offered -= discard;
+        match next {
+            Next::Again => {}
+            Next::Done if offered == 0 && !machine.handshaking() => {
+                return Ok(poll_fn(|cx| wire.poll_flush(cx)).await?);
+            }
+            Next::Read | Next::Done => offered += next_record(wire, offered).await?,
+            Next::Ended => return Err(Failure::Ended),
+            Next::Fail(error) => {
+                // The alert that says why; a peer that does not read it is not waited for.
+                while let (_, Next::Again) = step(wire, machine, 0) {}
+                poll_fn(|cx| {
+                    let _ = wire.poll_shutdown(cx);
+                    Poll::Ready(())
+                })
+                .await;
+                return Err(error.into());
+            }
+        }
+    }
+}
+
+/// Lets rustls look at the first `offered` bytes. Returns how many of them it is done with.
+fn step(wire: &mut Wire, machine: &mut impl Machine, offered: usize) -> (usize, Next) {
+    let (input, output) = wire.halves();
+    let UnbufferedStatus { discard, state } = machine.process(&mut input[..offered]);
+    let next = match state {
+        Ok(ConnectionState::EncodeTlsData(mut data)) => {
+            let at = output.len();
+            if let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut []) {
+                output.resize(at + size.required_size, 0);
+                let _ = data.encode(&mut output[at..]);
+            }
+            Next::Again
+        }
+        Ok(ConnectionState::TransmitTlsData(data)) => {
+            data.done();
+            Next::Again
+        }
+        Ok(ConnectionState::BlockedHandshake) => Next::Read,
+        Ok(ConnectionState::WriteTraffic(_)) => Next::Done,
+        Ok(_) => Next::Ended,
+        Err(error) => Next::Fail(error),
+    };
+    (discard, next)
+}
+
+/// Waits for the record behind those that were `offered`. Returns its length.
+async fn next_record(wire: &mut Wire, offered: usize) -> Result<usize, Failure> {
+    let outcome = poll_fn(|cx| {
+        // What is to be sent goes first: the peer may wait for it.
+        ready!(wire.poll_flush(cx))?;
+        loop {
+            match record::whole(&wire.data()[offered..]) {
+                Ok(Some(len)) => return Poll::Ready(Ok(len)),
+                Ok(None) => {}
+                Err(bad) => return Poll::Ready(Err(Failure::Record(bad))),
+            }
+            match ready!(wire.poll_fill(cx))? {
+                0 if wire.eof() => return Poll::Ready(Err(Failure::Ended)),
+                0 => return Poll::Ready(Err(Failure::TooLong)),
+                _ => {}
+            }
+        }
+    });
+    outcome.await
+}

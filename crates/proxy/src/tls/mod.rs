@@ -1,0 +1,44 @@
+//! TLS on either side: certificates, verification, the handshake, and the records of an established session.
+
+pub(crate) mod accept;
+pub mod certificate;
+pub(crate) mod handshake;
+pub(crate) mod record;
+pub(crate) mod session;
+pub mod verify;
+
+use std::sync::{Arc, LazyLock};
+
+use rustls::SupportedProtocolVersion;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::version::{TLS12, TLS13};
+
+use crate::snapshot::CommonTls;
+
+/// aws-lc-rs with its own suites and groups, X25519MLKEM768 first.
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+
+/// The provider as it is.
+pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
+    &PROVIDER
+}
+
+/// The provider as a context restricts it.
+fn provider_of(common: &CommonTls) -> Arc<CryptoProvider> {
+    if common.suites.is_empty() && common.groups.is_empty() {
+        return PROVIDER.clone();
+    }
+    let mut own = CryptoProvider::clone(&PROVIDER);
+    if !common.suites.is_empty() {
+        own.cipher_suites = common.suites.to_vec();
+    }
+    if !common.groups.is_empty() {
+        own.kx_groups = common.groups.to_vec();
+    }
+    Arc::new(own)
+}
+
+fn versions_of(common: &CommonTls) -> Vec<&'static SupportedProtocolVersion> {
+    let all = [(common.versions[1], &TLS13), (common.versions[0], &TLS12)];
+    all.into_iter().filter(|(allowed, _)| *allowed).map(|(_, version)| version).collect()
+}
