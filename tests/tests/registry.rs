@@ -76,3 +76,17 @@ async fn who_still_runs_is_registered_again() {
     look(&mesh, &format!("{ENTRY}/lease"), 200).await;
     kill(heartbeat);
 }
+
+#[test]
+fn a_service_that_is_there_keeps_its_port_and_says_so() {
+    let mesh = Mesh::start();
+    let register = |port: &str| {
+        mesh.heddle(&["register", "--service", "shop", "--address", ADDRESS, "--service-port", port])
+    };
+    let (code, _, told) = register("80");
+    assert!(code == 0 && told.contains("service shop did not exist: created with port 80"), "{told}");
+    let (code, _, told) = register("8080");
+    assert!(code == 0 && told.contains("service shop is there already: called at shop:80"), "{told}");
+    let (code, _, told) = register("80");
+    assert!(code == 0 && told.is_empty(), "{told}");
+}

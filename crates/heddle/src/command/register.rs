@@ -124,7 +124,7 @@ impl Instance<'_> {
         let service = service.map_err(|e| e.to_string())?;
         let ports = service["spec"]["ports"].as_array().cloned().unwrap_or_default();
         let names: Vec<String> = ports.iter().map(port_name).collect();
-        match (self.port_name, names.as_slice()) {
+        let chosen = match (self.port_name, names.as_slice()) {
             (Some(wanted), names) if names.iter().any(|n| n == wanted) => Ok(wanted.to_owned()),
             (None, [only]) => Ok(only.clone()),
             (Some(wanted), names) => {
@@ -135,7 +135,16 @@ impl Instance<'_> {
                 self.service,
                 names.join(", ")
             )),
+        }?;
+        // The service was there before, perhaps from another day: say where it is called.
+        let number =
+            ports.iter().find(|port| port_name(port) == chosen).and_then(|port| port["port"].as_u64());
+        if let Some(number) = number
+            && self.service_port.is_some_and(|wanted| u64::from(wanted) != number)
+        {
+            output::note(&format!("service {0} is there already: called at {0}:{number}", self.service));
         }
+        Ok(chosen)
     }
 
     /// Creates the service; `None` when there is one by now.
