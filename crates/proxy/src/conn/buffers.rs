@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use super::splice::Pipes;
+
 /// Bytes of an ordinary read buffer: a head and a small body in one read.
 pub(crate) const SMALL: usize = 16 * 1024;
 /// Bytes of a buffer for bulk transfer; more than the largest head.
@@ -14,6 +16,7 @@ const KEPT: usize = 32;
 pub(crate) struct Buffers {
     small: RefCell<Vec<Box<[u8]>>>,
     large: RefCell<Vec<Box<[u8]>>>,
+    pub(crate) pipes: Pipes,
 }
 
 impl Buffers {

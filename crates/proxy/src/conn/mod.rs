@@ -9,5 +9,6 @@ pub(crate) mod open;
 pub(crate) mod registry;
 pub(crate) mod secure;
 pub(crate) mod sniff;
+pub(crate) mod splice;
 pub(crate) mod terminate;
 pub(crate) mod wire;

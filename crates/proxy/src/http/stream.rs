@@ -2,6 +2,8 @@
 //!
 //! Client and endpoint, HTTP/1.1, HTTP/2 and tunnels are all a [`Stream`], and [`Flow`] is the one pump between two of them.
 
+mod splice;
+
 use std::io;
 use std::task::{Context, Poll, ready};
 
@@ -308,6 +310,7 @@ pub(crate) struct Flow {
     /// `grpc-status` of the trailers.
     pub(crate) grpc_status: Option<u16>,
     ended: bool,
+    way: splice::Way,
 }
 
 /// The side that broke.
@@ -328,6 +331,9 @@ impl Flow {
         to: &mut Stream,
     ) -> Poll<Result<(), Side>> {
         while !self.ended {
+            if matches!(self.way, splice::Way::Splice(_)) {
+                ready!(self.poll_splice(cx, from, to))?;
+            }
             match from.poll_recv(cx) {
                 Poll::Ready(Ok(Got::Data)) => {
                     let sent = to.poll_send(cx, from.chunk(), from.shared());
@@ -335,6 +341,7 @@ impl Flow {
                     from.consume(len);
                     self.bytes += len as u64;
                     self.moved = true;
+                    self.copied(len);
                 }
                 Poll::Ready(Ok(Got::End)) => {
                     let trailers = from.take_trailers();
