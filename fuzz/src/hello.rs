@@ -1,4 +1,4 @@
-//! The first message of a TLS client.
+//! What comes before a protocol: the first message of a TLS client, and the header of the PROXY protocol.
 
 /// What OpenSSL sends for TLS 1.3 with a name and protocols, in one record and in several, and for TLS 1.2 without.
 pub(crate) const CORPUS: &[&[u8]] = &[
@@ -55,6 +55,21 @@ pub(crate) const CORPUS: &[&[u8]] = &[
       \x00\x28\x04\x03\x05\x03\x06\x03\x08\x07\x08\x08\x08\x09\x08\x0a\x08\x0b\x08\x04\x08\x05\x08\x06\
       \x04\x01\x05\x01\x06\x01\x03\x03\x03\x01\x03\x02\x04\x02\x05\x02\x06\x02",
 ];
+
+/// Both versions, with addresses of both families, additions, and without.
+pub(crate) const PROXY_PROTOCOL: &[&[u8]] = &[
+    b"PROXY TCP4 192.0.2.7 198.51.100.1 1234 443\r\nGET / HTTP/1.1\r\n",
+    b"PROXY TCP6 2001:db8::1 ::1 1 65535\r\n",
+    b"PROXY UNKNOWN\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0f\xc0\0\x02\x07\xc6\x33\x64\x01\x04\xd2\x01\xbb\x04\0\0GET",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x02\0\x01\0\x02",
+    b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+];
+
+/// A header of the PROXY protocol. True when it is whole and good.
+pub fn proxy_protocol(data: &[u8]) -> bool {
+    heddle_proxy::conn::probe::proxy_protocol(data)
+}
 
 /// A ClientHello. True when it is whole and good.
 pub fn tls_hello(data: &[u8]) -> bool {

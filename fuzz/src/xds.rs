@@ -73,6 +73,7 @@ fn exercise(snapshot: &Snapshot, data: &[u8]) -> bool {
             chain: chain.clone(),
             peer,
             local,
+            passed_on_by: None,
             original_dst: None,
             machine: None,
             scheme: Scheme::Http,

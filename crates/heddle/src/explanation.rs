@@ -92,6 +92,7 @@ impl Question {
             chain,
             peer: source,
             local: destination,
+            passed_on_by: None,
             original_dst: None,
             machine: None,
             scheme: Scheme::Http,

@@ -6,6 +6,7 @@ pub(crate) mod alarm;
 pub(crate) mod buffers;
 pub(crate) mod hello;
 pub(crate) mod open;
+pub mod proxy_protocol;
 pub(crate) mod registry;
 pub(crate) mod secure;
 pub(crate) mod sniff;

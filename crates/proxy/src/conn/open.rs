@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::hello::{self, ClientHello, Progress};
+use super::proxy_protocol::{self, Ends, Header};
 use super::registry::{Control, Wish};
 use super::sniff::{self, Sniff, sniff};
 use super::wire::Wire;
@@ -21,7 +22,7 @@ use crate::decide::Downstream;
 use crate::decide::chain::{Connection, match_filter_chain};
 use crate::http::head::Scheme;
 use crate::http::serve;
-use crate::snapshot::{Codec, FilterChain, Inspect, Listener, NetworkFilter};
+use crate::snapshot::{Codec, FilterChain, Inspect, Listener, NetworkFilter, ProxyProtocol};
 use crate::tcp::{Dialled, Relay};
 use crate::worker::Worker;
 
@@ -45,7 +46,7 @@ pub(crate) async fn open(
         _ => bound,
     };
     let wire = Wire::new(stream, worker.buffers.clone());
-    let opening = Opening { worker: &worker, listener: &listener, peer, local, original_dst };
+    let opening = Opening { worker: &worker, listener: &listener, peer, direct: peer, local, original_dst };
     // Boxed, as is all below that a connection at rest does not need.
     let Some(Opened { mut wire, downstream, dialled, protocol }) =
         Box::pin(opening.begin(wire, &control)).await
@@ -75,7 +76,10 @@ pub(crate) async fn open(
 struct Opening<'o> {
     worker: &'o Rc<Worker>,
     listener: &'o Arc<Listener>,
+    /// The client.
     peer: SocketAddr,
+    /// The other end of the socket.
+    direct: SocketAddr,
     local: SocketAddr,
     original_dst: Option<SocketAddr>,
 }
@@ -108,7 +112,10 @@ enum Spoken {
 
 impl Opening<'_> {
     /// Chooses what serves the connection, and says all that is known of it from then on.
-    async fn begin(&self, mut wire: Wire, control: &Control) -> Option<Opened> {
+    async fn begin(mut self, mut wire: Wire, control: &Control) -> Option<Opened> {
+        if let Some(rules) = self.listener.inspect.proxy_protocol {
+            self.introduce(&mut wire, control, rules).await?;
+        }
         let Chosen { chain, dialled, mut server_name } = self.choose(&mut wire, control).await?;
         let (mut scheme, mut protocol) = (Scheme::Http, None);
         if let Some(tls) = &chain.tls {
@@ -127,6 +134,7 @@ impl Opening<'_> {
             listener: self.listener.clone(),
             chain,
             peer: self.peer,
+            passed_on_by: (self.direct != self.peer).then(|| Box::new(self.direct)),
             local: self.local,
             original_dst: self.original_dst,
             machine: self.worker.machine,
@@ -137,11 +145,48 @@ impl Opening<'_> {
         Some(Opened { wire, downstream: Rc::new(downstream), dialled, protocol })
     }
 
+    /// Reads the header of the PROXY protocol, which says who is at the other end.
+    async fn introduce(&mut self, wire: &mut Wire, control: &Control, rules: ProxyProtocol) -> Option<()> {
+        let deadline = self.listener.inspect_timeout.map(|most| Instant::now() + most);
+        let mut alarm = Alarm::default();
+        let header = poll_fn(|cx| {
+            loop {
+                match proxy_protocol::read(wire.data(), rules.v1, rules.v2) {
+                    Header::More => {}
+                    header => return Poll::Ready(header),
+                }
+                match wire.poll_fill(cx) {
+                    Poll::Ready(Ok(len)) if len > 0 => {}
+                    Poll::Ready(_) => return Poll::Ready(Header::Malformed),
+                    Poll::Pending => break,
+                }
+            }
+            control.register(cx.waker());
+            if control.wish() == Wish::Cut {
+                return Poll::Ready(Header::Malformed);
+            }
+            alarm.poll(cx, deadline).map(|()| Header::Malformed)
+        })
+        .await;
+        match header {
+            Header::Whole { len, ends, .. } => {
+                wire.consume(len);
+                if let Some(ends) = ends {
+                    self.peer = ends.source;
+                    self.original_dst = Some(ends.destination).filter(|end| *end != self.local);
+                }
+                Some(())
+            }
+            Header::Absent if rules.optional => Some(()),
+            Header::Absent | Header::Malformed | Header::More => None,
+        }
+    }
+
     fn chain(&self, transport: &str, server_name: &str, protocols: &[&str]) -> Option<Arc<FilterChain>> {
         let connection = Connection {
             destination: self.original_dst.unwrap_or(self.local),
             source: self.peer,
-            direct_source: self.peer.ip(),
+            direct_source: self.direct.ip(),
             server_name,
             transport_protocol: transport,
             application_protocols: protocols,
@@ -164,7 +209,9 @@ impl Opening<'_> {
             let clear = plain.as_ref().filter(|chain| chain.tls.is_none());
             match clear.map(|chain| &chain.filter) {
                 Some(NetworkFilter::Tcp(proxy)) => {
-                    Relay::dial(self.worker, self.original_dst, proxy).await.ok()
+                    let ends =
+                        Ends { source: self.peer, destination: self.original_dst.unwrap_or(self.local) };
+                    Relay::dial(self.worker, self.original_dst, proxy, ends).await.ok()
                 }
                 _ => None,
             }
@@ -336,6 +383,6 @@ mod size_test {
     fn a_connection_at_rest_is_small() {
         let (connection, request) = (of_five(open), of_one(Exchange::<'static>::run));
         assert!(connection <= 1600, "{connection} bytes");
-        assert!(request <= 3200, "{request} bytes");
+        assert!(request <= 3232, "{request} bytes");
     }
 }

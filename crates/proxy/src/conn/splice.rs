@@ -37,8 +37,8 @@ struct Pipe {
 #[derive(Debug)]
 pub(crate) struct Lent {
     pipe: Option<Pipe>,
-    held: usize,
-    filled: usize,
+    held: u32,
+    filled: u32,
     home: Rc<Buffers>,
 }
 
@@ -70,12 +70,12 @@ impl Lent {
 
     /// Bytes that came in and did not go out yet.
     pub(crate) fn held(&self) -> usize {
-        self.held
+        self.held as usize
     }
 
     /// Bytes that came in last.
     pub(crate) fn filled(&self) -> usize {
-        self.filled
+        self.filled as usize
     }
 
     /// Takes up to `most` bytes from a socket into the empty pipe; 0 is the end of the stream.
@@ -95,7 +95,7 @@ impl Lent {
             });
             match moved {
                 Ok(len) => {
-                    (self.held, self.filled) = (len, len);
+                    (self.held, self.filled) = (len as u32, len as u32);
                     return Poll::Ready(Ok(len));
                 }
                 Err(error) if is_transient(&error) => {}
@@ -109,13 +109,13 @@ impl Lent {
         loop {
             ready!(to.poll_write_ready(cx))?;
             let moved = to.try_io(Interest::WRITABLE, || match &self.pipe {
-                Some(pipe) => splice(&pipe.read, to, self.held),
+                Some(pipe) => splice(&pipe.read, to, self.held()),
                 None => Ok(0),
             });
             match moved {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(len) => {
-                    self.held -= len;
+                    self.held -= len as u32;
                     return Poll::Ready(Ok(len));
                 }
                 Err(error) if is_transient(&error) => {}
@@ -128,7 +128,7 @@ impl Lent {
     pub(crate) fn empty_into(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
         let Some(pipe) = &self.pipe else { return Ok(()) };
         let start = bytes.len();
-        bytes.resize(start + self.held, 0);
+        bytes.resize(start + self.held(), 0);
         let mut at = start;
         while at < bytes.len() {
             let len = rustix::io::read(&pipe.read, &mut bytes[at..])?;

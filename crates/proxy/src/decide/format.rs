@@ -23,6 +23,8 @@ enum Part {
 enum Operator {
     Request { name: Box<str>, alternative: Option<Box<str>>, limit: Option<usize> },
     Response { name: Box<str>, alternative: Option<Box<str>>, limit: Option<usize> },
+    DirectAddress,
+    DirectHost,
     RemoteAddress,
     RemoteHost,
     RemotePort,
@@ -42,8 +44,8 @@ const OPERATORS: [(&str, Operator); 15] = [
     ("DOWNSTREAM_REMOTE_ADDRESS", Operator::RemoteAddress),
     ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Operator::RemoteHost),
     ("DOWNSTREAM_REMOTE_PORT", Operator::RemotePort),
-    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", Operator::RemoteAddress),
-    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", Operator::RemoteHost),
+    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", Operator::DirectAddress),
+    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", Operator::DirectHost),
     ("DOWNSTREAM_LOCAL_ADDRESS", Operator::LocalAddress),
     ("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", Operator::LocalHost),
     ("DOWNSTREAM_LOCAL_PORT", Operator::LocalPort),
@@ -187,6 +189,8 @@ impl Operator {
                     .or_else(|| response.headers.get(alternative.as_deref().unwrap_or_default()));
                 value.is_some_and(|value| put(&value[..limit.unwrap_or(usize::MAX).min(value.len())]))
             }
+            Operator::DirectAddress => show(out, downstream.direct_peer()),
+            Operator::DirectHost => show(out, downstream.direct_peer().ip()),
             Operator::RemoteAddress => show(out, downstream.peer),
             Operator::RemoteHost => show(out, downstream.peer.ip()),
             Operator::RemotePort => show(out, downstream.peer.port()),

@@ -183,6 +183,7 @@ impl World {
             peer: "10.1.2.3:4567".parse().unwrap(),
             local: "127.0.0.1:80".parse().unwrap(),
             original_dst: None,
+            passed_on_by: None,
             machine: None,
             scheme: Scheme::Http,
             server_name: None,

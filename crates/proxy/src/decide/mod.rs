@@ -37,6 +37,7 @@ pub use self::timeout::{grpc_timeout, grpc_timeout_text};
 
 use self::matching::is_grpc;
 use self::request::Request;
+use crate::conn::proxy_protocol::Ends;
 use crate::http::head::{Method, RequestHead, Scheme};
 use crate::snapshot::{FilterChain, HttpConnectionManager, Listener, NetworkFilter, RouteSource, Snapshot};
 
@@ -49,6 +50,8 @@ pub struct Downstream {
     pub chain: Arc<FilterChain>,
     /// The other end (after the PROXY protocol).
     pub peer: SocketAddr,
+    /// The other end of the socket, where the PROXY protocol told of another peer.
+    pub passed_on_by: Option<Box<SocketAddr>>,
     /// Our end.
     pub local: SocketAddr,
     /// Where it was going before it was redirected.
@@ -70,6 +73,16 @@ impl Downstream {
             NetworkFilter::Http(http) => Some(http),
             _ => None,
         }
+    }
+
+    /// The other end of the socket.
+    pub fn direct_peer(&self) -> SocketAddr {
+        self.passed_on_by.as_deref().copied().unwrap_or(self.peer)
+    }
+
+    /// The two ends as the next proxy is told them.
+    pub(crate) fn ends(&self) -> Ends {
+        Ends { source: self.peer, destination: self.original_dst.unwrap_or(self.local) }
     }
 
     /// The peer's address, IPv4 as IPv4.

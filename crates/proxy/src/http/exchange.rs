@@ -196,10 +196,11 @@ impl<'c> Exchange<'c> {
             length: self.length,
             upgrade: forward.upgrade == UpgradeOutcome::Pass,
             raw: forward.upgrade == UpgradeOutcome::Terminate,
+            client: Some(self.downstream),
             breakers,
         };
         let mut limit = Limit::new(forward, trying, body);
-        let open = Upstream::open(permit, self.worker, cluster, busy, request, sending);
+        let open = Upstream::open(permit, self.worker, cluster, busy, request, &sending);
         let mut upstream = {
             let mut open = std::pin::pin!(open);
             let client = &mut *self.client;

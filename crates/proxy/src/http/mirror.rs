@@ -65,8 +65,11 @@ async fn run(
     let breakers = &cluster.breakers[0];
     let Ok(ticket) = state.totals.request(breakers) else { return };
     let busy = Busy::new(state, chosen.member).holding(ticket);
-    let sending = Sending { length: Some(body.len() as u64), upgrade: false, raw: false, breakers };
-    let Ok(mut upstream) = Upstream::open(permit, worker, cluster, busy, head, sending).await else { return };
+    let sending =
+        Sending { length: Some(body.len() as u64), upgrade: false, raw: false, client: None, breakers };
+    let Ok(mut upstream) = Upstream::open(permit, worker, cluster, busy, head, &sending).await else {
+        return;
+    };
     let mut rest = body;
     let mut finished = false;
     let mut response = ResponseHead::default();

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::conn::proxy_protocol::Version;
+
 use super::{EndpointSet, Name, Provenance};
 
 /// A compiled cluster.
@@ -41,6 +43,8 @@ pub struct Cluster {
     pub outlier: Option<OutlierDetection>,
     /// `upstream_connection_options.tcp_keepalive`.
     pub tcp_keepalive: Option<TcpKeepalive>,
+    /// `upstream_proxy_protocol` transport socket: endpoints are told who the client is.
+    pub proxy_protocol: Option<Version>,
     /// `upstream_bind_config.source_address`.
     pub bind: Option<IpAddr>,
     /// `per_connection_buffer_limit_bytes`, default 1 MiB.

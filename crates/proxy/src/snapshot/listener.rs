@@ -65,8 +65,19 @@ pub struct Inspect {
     pub tls: Option<TlsInspect>,
     /// `envoy.filters.listener.http_inspector`.
     pub http: bool,
-    /// `envoy.filters.listener.proxy_protocol`.
-    pub proxy_protocol: bool,
+    /// `envoy.filters.listener.proxy_protocol`, or `use_proxy_proto` of the filter chains.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// `envoy.filters.listener.proxy_protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// `allow_requests_without_proxy_protocol`.
+    pub optional: bool,
+    /// Version 1 is not among `disallowed_versions`.
+    pub v1: bool,
+    /// Version 2 is not among `disallowed_versions`.
+    pub v2: bool,
 }
 
 /// `envoy.filters.listener.tls_inspector`.

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tokio::time::Instant;
 
 use crate::conn::alarm::{Alarm, earliest};
+use crate::conn::proxy_protocol::Ends;
 use crate::conn::registry::{Control, Wish};
 use crate::conn::wire::Wire;
 use crate::decide::Downstream;
@@ -65,6 +66,7 @@ impl<'r> Relay<'r> {
         worker: &Rc<Worker>,
         original_dst: Option<SocketAddr>,
         proxy: &TcpProxy,
+        client: Ends,
     ) -> Result<Dialled, Flags> {
         let snapshot = worker.snapshot();
         let random = worker.random();
@@ -87,7 +89,7 @@ impl<'r> Relay<'r> {
                 count(&state.stats.upstream_cx_overflow);
                 return Err(Flags::UPSTREAM_OVERFLOW);
             };
-            match connect(cluster, &busy.member, counted).await {
+            match connect(cluster, &busy.member, counted, Some(client)).await {
                 Ok((stream, counted)) => {
                     state.tell(cluster, &busy.member, Told::Status(200));
                     count(&state.stats.upstream_cx_total);
@@ -109,7 +111,7 @@ impl<'r> Relay<'r> {
         let target = self.downstream.original_dst;
         let dialled = match dialled {
             Some(dialled) => Ok(dialled),
-            None => Self::dial(self.worker, target, self.proxy).await,
+            None => Self::dial(self.worker, target, self.proxy, self.downstream.ends()).await,
         };
         // Without an endpoint there is nobody to relay to: the client's connection ends.
         let Ok(Dialled { wire: far, busy, _counted }) = dialled else { return };

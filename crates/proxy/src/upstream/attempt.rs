@@ -8,6 +8,7 @@ use super::connect::{ConnectError, connect};
 use super::pool::Lease;
 use super::{Busy, count, h2 as shared};
 use crate::conn::wire::Wire;
+use crate::decide::Downstream;
 use crate::http::h1::encode::{self, Case};
 use crate::http::h1::framing::Framing;
 use crate::http::h1::parse::{self, Limits, Malformed, Message};
@@ -60,6 +61,8 @@ pub(crate) struct Sending<'c> {
     pub(crate) upgrade: bool,
     /// A CONNECT that ends here: the endpoint gets the bytes of the tunnel and no request.
     pub(crate) raw: bool,
+    /// Whom the connection is for, where the endpoint is to be told.
+    pub(crate) client: Option<&'c Downstream>,
     /// The cluster's limits for requests of this priority.
     pub(crate) breakers: &'c Breakers,
 }
@@ -72,7 +75,7 @@ impl Upstream {
         cluster: &Cluster,
         busy: Busy,
         head: &RequestHead,
-        sending: Sending<'_>,
+        sending: &Sending<'_>,
     ) -> Result<Self, ConnectError> {
         let http2 = match cluster.protocol {
             UpstreamProtocol::Http1 => false,
@@ -85,11 +88,14 @@ impl Upstream {
         if http2 && !sending.upgrade {
             return Box::pin(Self::open_h2(cluster, busy, head, sending)).await;
         }
-        let idle = if busy.member.room.contended() { None } else { busy.member.take_idle(cluster) };
+        let idle =
+            if busy.member.room.contended() { None } else { busy.member.take_idle(cluster, sending.client) };
         let (wire, lease) = match idle {
             Some(found) => found,
             // Boxed: most requests find a connection.
-            None => Box::pin(Self::connection(worker, cluster, &busy, sending.breakers)).await?,
+            None => {
+                Box::pin(Self::connection(worker, cluster, &busy, sending.breakers, sending.client)).await?
+            }
         };
         let mut stream = WireStream::new(wire);
         let case = if cluster.preserve_case { Case::Kept } else { Case::Lower };
@@ -133,12 +139,13 @@ impl Upstream {
         cluster: &Cluster,
         busy: &Busy,
         breakers: &Breakers,
+        client: Option<&Downstream>,
     ) -> Result<(Wire, Lease), ConnectError> {
         let _pending = busy.cluster.totals.pending(breakers)?;
         let (room, mut turn) = (&busy.member.room, !busy.member.room.contended());
         let counted = loop {
             if turn {
-                if let Some(found) = busy.member.take_idle(cluster) {
+                if let Some(found) = busy.member.take_idle(cluster, client) {
                     return Ok(found);
                 }
                 if let Some(counted) = room.reserve(breakers.max_connections, true) {
@@ -149,26 +156,28 @@ impl Upstream {
             room.wait().await;
             turn = true;
         };
-        let (stream, counted) = connect(cluster, &busy.member, counted).await?;
+        let (stream, counted) = connect(cluster, &busy.member, counted, client.map(Downstream::ends)).await?;
         count(&busy.cluster.stats.upstream_cx_total);
-        Ok((Wire::new(stream, worker.buffers.clone()), Lease::new(counted)))
+        Ok((Wire::new(stream, worker.buffers.clone()), Lease::new(counted, cluster, client)))
     }
 
     async fn open_raw(
         worker: &Worker,
         cluster: &Cluster,
         busy: Busy,
-        sending: Sending<'_>,
+        sending: &Sending<'_>,
     ) -> Result<Self, ConnectError> {
         // A tunnel keeps its connection for as long as it likes: nobody is made to wait for it.
         let room = busy.member.room.reserve(sending.breakers.max_connections, false);
-        let (stream, counted) = connect(cluster, &busy.member, room.ok_or(ConnectError::Overflow)?).await?;
+        let client = sending.client.map(Downstream::ends);
+        let (stream, counted) =
+            connect(cluster, &busy.member, room.ok_or(ConnectError::Overflow)?, client).await?;
         count(&busy.cluster.stats.upstream_cx_total);
         let stream = WireStream::new(Wire::new(stream, worker.buffers.clone()));
         Ok(Self {
             stream: Stream::Wire(stream),
             busy,
-            lease: Some(Lease::new(counted)),
+            lease: Some(Lease::new(counted, cluster, sending.client)),
             _place: None,
             reused: false,
             answered: true,
@@ -184,7 +193,7 @@ impl Upstream {
         cluster: &Cluster,
         busy: Busy,
         head: &RequestHead,
-        sending: Sending<'_>,
+        sending: &Sending<'_>,
     ) -> Result<Self, ConnectError> {
         let (mut sender, place, reused) = shared::checkout(cluster, &busy, sending.breakers).await?;
         let message = crate::http::translate::to_h2(head, sending.upgrade)

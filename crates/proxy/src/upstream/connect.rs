@@ -5,11 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
 use super::limits::Counted;
 use super::{Member, count};
+use crate::conn::proxy_protocol::{self, Ends};
 use crate::snapshot::Cluster;
 
 /// Why there is no connection.
@@ -29,13 +31,23 @@ pub(crate) enum ConnectError {
     Handshake(h2::Error),
 }
 
-/// Connects to a member; `counted` is what [`super::limits::Room`] allowed.
+/// Connects to a member; `counted` is what [`super::limits::Room`] allowed. `client` is whom the connection is for, which
+/// the endpoint of a cluster with the PROXY protocol is told.
 pub(crate) async fn connect(
     cluster: &Cluster,
     member: &Member,
     counted: Counted,
+    client: Option<Ends>,
 ) -> Result<(TcpStream, Counted), ConnectError> {
-    let attempt = open(member, cluster.bind);
+    let attempt = async {
+        let mut stream = open(member, cluster.bind).await?;
+        if let Some(version) = cluster.proxy_protocol {
+            let mut header = Vec::new();
+            proxy_protocol::write(&mut header, version, client);
+            stream.write_all(&header).await?;
+        }
+        Ok::<_, io::Error>(stream)
+    };
     let outcome = tokio::time::timeout(cluster.connect_timeout, attempt).await;
     let stream = match outcome {
         Ok(Ok(stream)) => stream,

@@ -40,7 +40,7 @@ async fn keepalive_is_set_as_the_cluster_says() {
     };
     let (cluster, member) = up(&value, listener.local_addr().unwrap());
     let counted = member.room.reserve(None, true).unwrap();
-    let (stream, _counted) = connect(&cluster, &member, counted).await.unwrap();
+    let (stream, _counted) = connect(&cluster, &member, counted, None).await.unwrap();
     let socket = SockRef::from(&stream);
     assert!(socket.keepalive().unwrap());
     assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(11));
@@ -68,7 +68,7 @@ async fn the_time_to_connect_is_the_clusters() {
     let (cluster, member) = up(&value, at);
     let counted = member.room.reserve(None, true).unwrap();
     let started = std::time::Instant::now();
-    let outcome = connect(&cluster, &member, counted).await;
+    let outcome = connect(&cluster, &member, counted, None).await;
     assert!(matches!(outcome, Err(ConnectError::Timeout)), "{outcome:?}");
     assert!(started.elapsed() < Duration::from_secs(1), "the default of 5 s was waited for");
     assert_eq!(member.connect_failures.get(), 1);

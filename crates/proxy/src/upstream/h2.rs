@@ -114,7 +114,7 @@ pub(crate) async fn checkout(
                     turn = true;
                     continue;
                 };
-                let (stream, counted) = connect(cluster, member, counted).await?;
+                let (stream, counted) = connect(cluster, member, counted, None).await?;
                 count(&busy.cluster.stats.upstream_cx_total);
                 let shared = handshake(stream, counted, &cluster.http2).await?;
                 member.idle.h2.borrow_mut().push(shared.clone());

@@ -7,7 +7,9 @@ use tokio::time::Instant;
 
 use super::Member;
 use super::limits::Counted;
+use crate::conn::proxy_protocol::Ends;
 use crate::conn::wire::Wire;
+use crate::decide::Downstream;
 use crate::snapshot::Cluster;
 
 /// One connection at rest.
@@ -18,6 +20,7 @@ struct Resting {
     opened: Instant,
     requests: u32,
     counted: Counted,
+    client: Option<Box<Ends>>,
 }
 
 /// A member's idle connections, last in, first out: the others may age and be closed.
@@ -33,11 +36,19 @@ pub(crate) struct Lease {
     opened: Instant,
     requests: u32,
     counted: Counted,
+    /// Whom the endpoint was told that the connection is for: it serves nobody else.
+    client: Option<Box<Ends>>,
 }
 
 impl Lease {
-    pub(crate) fn new(counted: Counted) -> Self {
-        Self { opened: Instant::now(), requests: 0, counted }
+    pub(crate) fn new(counted: Counted, cluster: &Cluster, client: Option<&Downstream>) -> Self {
+        let client = client.filter(|_| cluster.proxy_protocol.is_some());
+        Self {
+            opened: Instant::now(),
+            requests: 0,
+            counted,
+            client: client.map(|client| Box::new(client.ends())),
+        }
     }
 
     /// True when the connection carried a request before this one: its peer may be closing it just now.
@@ -51,14 +62,23 @@ const MOST_IDLE: usize = 1024;
 
 impl Member {
     /// An idle connection on which nothing has happened since its last message.
-    pub(crate) fn take_idle(&self, cluster: &Cluster) -> Option<(Wire, Lease)> {
+    pub(crate) fn take_idle(&self, cluster: &Cluster, client: Option<&Downstream>) -> Option<(Wire, Lease)> {
+        let told = cluster.proxy_protocol.map(|_| client.map(Downstream::ends));
         loop {
-            let mut resting = self.idle.wires.borrow_mut().pop()?;
+            let mut wires = self.idle.wires.borrow_mut();
+            let mut resting = match &told {
+                None => wires.pop()?,
+                Some(told) => {
+                    let place = wires.iter().rposition(|resting| resting.client.as_deref() == told.as_ref());
+                    wires.swap_remove(place?)
+                }
+            };
+            drop(wires);
             let now = Instant::now();
             let old = cluster.max_connection_duration.is_some_and(|most| now - resting.opened >= most);
             if resting.wire.is_quiet() && !old && !expired(&resting, cluster.idle_timeout, now) {
-                let Resting { wire, opened, requests, counted, .. } = resting;
-                return Some((wire, Lease { opened, requests, counted }));
+                let Resting { wire, opened, requests, counted, client, .. } = resting;
+                return Some((wire, Lease { opened, requests, counted, client }));
             }
         }
     }
@@ -77,8 +97,8 @@ impl Member {
         let mut wires = self.idle.wires.borrow_mut();
         if wires.len() < MOST_IDLE {
             wire.rest();
-            let Lease { opened, counted, .. } = lease;
-            wires.push(Resting { wire, since: now, opened, requests, counted });
+            let Lease { opened, counted, client, .. } = lease;
+            wires.push(Resting { wire, since: now, opened, requests, counted, client });
             self.room.free();
         }
     }

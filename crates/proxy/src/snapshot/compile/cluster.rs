@@ -16,7 +16,7 @@ use envoy_types::pb::google::protobuf;
 
 use super::http::{http1_preserves_case, http2_settings};
 use super::judge::{Compiled, Listed, Refusal, judge};
-use super::{endpoint, value};
+use super::{endpoint, proxy_protocol, value};
 use crate::snapshot::{
     Balancer, Breakers, Cluster, Discovery, DnsCluster, DnsFamily, Http2Settings, Name, OutlierDetection,
     UpstreamProtocol,
@@ -64,13 +64,17 @@ pub(crate) fn compile(value: &proto::Cluster, seen: &mut Listed) -> Compiled<Clu
     if value.name.is_empty() {
         return Err(Refusal::new("name", "is required"));
     }
-    if let Some(socket) = &value.transport_socket {
-        plain(socket).map_err(|error| error.within("transport_socket"))?;
-    }
+    let introduction = proxy_protocol::upstream(value.transport_socket.as_ref(), seen)
+        .map_err(|error| error.within("transport_socket"))?;
     let http = http_options(value, seen)?;
     let (panic_threshold, locality_weighted) = common_lb(value.common_lb_config.as_ref(), seen)?;
     let connect = value::duration_of(value.connect_timeout.as_ref(), "connect_timeout")?;
     let discovery = discovery(value, seen)?;
+    if introduction.is_some() && http.protocol != UpstreamProtocol::Http1 {
+        let reason =
+            "the PROXY protocol tells of one client a connection: with HTTP/2 upstream it is not built";
+        return Err(Refusal::new("transport_socket", reason));
+    }
     Ok(Cluster {
         name: Name::new(&value.name),
         balancer: balancer(value, &discovery)?,
@@ -92,6 +96,7 @@ pub(crate) fn compile(value: &proto::Cluster, seen: &mut Listed) -> Compiled<Clu
             .as_ref()
             .and_then(|options| options.tcp_keepalive.as_ref())
             .map(value::keepalive),
+        proxy_protocol: introduction,
         bind: bind(value.upstream_bind_config.as_ref())?,
         buffer_limit: value.per_connection_buffer_limit_bytes.as_ref().map_or(1 << 20, |limit| limit.value),
         provenance: value::provenance(value.metadata.as_ref()),

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use super::judge::{Compiled, Listed, Refusal, judge};
 use super::tls::{DOWNSTREAM, downstream_tls};
-use super::{cluster, http, value};
+use super::{cluster, http, proxy_protocol, value};
 use crate::snapshot::{
     ChainMatch, Direction, DownstreamTls, FilterChain, Inspect, Listener, Name, NetworkFilter, SourceType,
     TcpProxy, TlsInspect,
@@ -29,8 +29,9 @@ judge!(listener, envoy_types::pb::envoy::config::listener::v3::Listener as "List
         tcp_keepalive],
     refused: [fcds_config, filter_chain_matcher, udp_listener_config, listener_specifier]);
 judge!(chain, envoy_types::pb::envoy::config::listener::v3::FilterChain as "FilterChain",
-    acts: [filter_chain_match, filters, metadata, transport_socket, transport_socket_connect_timeout, name],
-    listed: [], refused: [use_proxy_proto]);
+    acts: [filter_chain_match, filters, metadata, transport_socket, transport_socket_connect_timeout, name,
+        use_proxy_proto],
+    listed: [], refused: []);
 judge!(chain_match, envoy_types::pb::envoy::config::listener::v3::FilterChainMatch as "FilterChainMatch",
     acts: [destination_port, prefix_ranges, direct_source_prefix_ranges, source_type, source_prefix_ranges, source_ports,
         server_names, transport_protocol, application_protocols],
@@ -79,6 +80,11 @@ pub(crate) fn compile(value: &proto::Listener, seen: &mut Listed) -> Compiled<Li
     if chains.is_empty() && default_chain.is_none() && !value::flag(value.use_original_dst.as_ref(), false) {
         return Err(Refusal::new("filter_chains", "at least one is required"));
     }
+    let mut inspect = inspect(&value.listener_filters, seen)?;
+    if inspect.proxy_protocol.is_none() {
+        let all = value.filter_chains.iter().chain(&value.default_filter_chain);
+        inspect.proxy_protocol = proxy_protocol::of_chains(all)?;
+    }
     let bind = value.deprecated_v1.as_ref().and_then(|v1| v1.bind_to_port.as_ref());
     let timeout = value.listener_filters_timeout.as_ref();
     Ok(Listener {
@@ -86,7 +92,7 @@ pub(crate) fn compile(value: &proto::Listener, seen: &mut Listed) -> Compiled<Li
         bind_to_port: !addresses.is_empty() && value::flag(value.bind_to_port.as_ref().or(bind), true),
         addresses,
         use_original_dst: value::flag(value.use_original_dst.as_ref(), false),
-        inspect: inspect(&value.listener_filters, seen)?,
+        inspect,
         inspect_timeout: value::limit(timeout, "listener_filters_timeout", Some(Duration::from_secs(15)))?,
         continue_on_timeout: value.continue_on_listener_filters_timeout,
         chains: chains.into(),
@@ -156,7 +162,15 @@ fn inspect(filters: &[proto::ListenerFilter], seen: &mut Listed) -> Compiled<Ins
                 out.tls = Some(tls_inspect(&given, seen).map_err(within)?);
             }
             "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector" => out.http = true,
-            "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol" => out.proxy_protocol = true,
+            "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol" => {
+                if out.tls.is_some() || out.http {
+                    return place(
+                        "the header comes first: proxy_protocol stands before what inspects".into(),
+                    );
+                }
+                let given = value::unpack(config).map_err(within)?;
+                out.proxy_protocol = Some(proxy_protocol::downstream(&given, seen).map_err(within)?);
+            }
             other => return place(format!("{} {other:?} is not built", filter.name)),
         }
     }

@@ -9,6 +9,7 @@ pub(crate) mod filter;
 pub(crate) mod http;
 pub(crate) mod judge;
 pub(crate) mod listener;
+pub(crate) mod proxy_protocol;
 pub(crate) mod route;
 pub(crate) mod tls;
 mod value;
@@ -23,6 +24,9 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         listener::chain_match::RULES,
         listener::tcp_proxy::RULES,
         listener::tls_inspector::RULES,
+        proxy_protocol::filter::RULES,
+        proxy_protocol::transport::RULES,
+        proxy_protocol::config::RULES,
         http::manager::RULES,
         http::router::RULES,
         filter::cors_policy::RULES,
