@@ -103,7 +103,7 @@ pub(crate) fn compile(value: &proto::Cluster, seen: &mut Listed) -> Compiled<Clu
     })
 }
 
-fn plain(socket: &core::TransportSocket) -> Compiled<()> {
+pub(super) fn plain(socket: &core::TransportSocket) -> Compiled<()> {
     let any = match socket.config_type.as_ref() {
         Some(core::transport_socket::ConfigType::TypedConfig(any)) => value::type_name(&any.type_url),
         None => RAW_BUFFER,

@@ -73,12 +73,12 @@ pub(super) fn upstream(
             value::type_name(&any.type_url) == UPSTREAM
         })
     else {
-        return cluster::transport_is_plain(socket).map(|()| None);
+        return socket.map_or(Ok(None), |socket| cluster::plain(socket).map(|()| None));
     };
     let given: ProxyProtocolUpstreamTransport = value::unpack(any)?;
     transport::judge(&given, seen)?;
-    cluster::transport_is_plain(given.transport_socket.as_ref())
-        .map_err(|error| error.within("transport_socket"))?;
+    let inner = given.transport_socket.as_ref().map_or(Ok(()), cluster::plain);
+    inner.map_err(|error| error.within("transport_socket"))?;
     let Some(settings) = &given.config else { return Ok(Some(Version::V1)) };
     config::judge(settings, seen)
         .and_then(|()| version(settings.version))
