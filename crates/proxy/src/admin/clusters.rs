@@ -159,6 +159,9 @@ pub(super) async fn stats(plane: &Plane, query: &Query, as_json: bool) -> Answer
         add("http.downstream_cx_total".to_owned(), worker.connections_total);
         add("http.downstream_cx_protocol_error".to_owned(), worker.protocol_errors);
         add("listener.downstream_cx_accept_error".to_owned(), worker.accept_errors);
+        for (name, value) in worker.sent_away {
+            add(name, value);
+        }
         for series in &worker.http {
             add("http.downstream_rq_total".to_owned(), series.requests);
             add(format!("http.downstream_rq_{}xx", series.outcome.code / 100), series.requests);

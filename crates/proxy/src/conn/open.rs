@@ -319,7 +319,12 @@ impl Detect {
 }
 
 /// Whether HTTP/2 is spoken, once enough bytes are there to tell.
-async fn is_h2(wire: &mut Wire, codec: Codec, idle: Option<Duration>, control: &Control) -> Option<bool> {
+pub(crate) async fn is_h2(
+    wire: &mut Wire,
+    codec: Codec,
+    idle: Option<Duration>,
+    control: &Control,
+) -> Option<bool> {
     match codec {
         Codec::Http1 => return Some(false),
         Codec::Http2 => return Some(true),

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::body::RequestBody;
 use super::client::Client;
 use super::head::Method;
+use super::meter::Resets;
 use super::retry::{self, Failure};
 use super::stream::{Flow, Side, grpc_status};
 use super::trying::{Limit, Stop, Trying};
@@ -63,12 +64,16 @@ impl<'c> Exchange<'c> {
     // What a request only needs when something goes wrong is boxed, so that the future of one that goes well stays small.
 
     /// Carries the exchange to its end: prepare, decide, permit, attempt (and again), relay, record.
-    pub(crate) async fn run(mut self) {
+    /// True when the client broke it off soon after it began.
+    pub(crate) async fn run(mut self) -> bool {
         let _: Ended = match decide::prepare(self.downstream, &mut self.heads.request, self.random) {
             Err(answer) => Box::pin(self.answer(&answer)).await,
             Ok(()) => self.route().await,
         };
-        self.record.finish(self.worker, Instant::now());
+        let (now, gone) = (Instant::now(), self.record.flags.has(Flags::DOWNSTREAM_TERMINATED));
+        let early = gone && now.duration_since(self.record.start) < Resets::EARLY;
+        self.record.finish(self.worker, now);
+        early
     }
 
     /// Decides on the newest configuration, and again when something had to be fetched.
@@ -235,7 +240,7 @@ impl<'c> Exchange<'c> {
                     Poll::Ready(Err(Side::To(_))) | Poll::Pending => {}
                 }
                 if body.bytes != before {
-                    limit.moved(forward);
+                    limit.moved(forward, trying);
                 }
             }
             loop {

@@ -12,6 +12,7 @@ pub(crate) mod exchange;
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod headers;
+pub(crate) mod meter;
 pub(crate) mod mirror;
 pub(crate) mod retry;
 pub(crate) mod serve;

@@ -13,12 +13,15 @@ use super::h1::encode::{self, Case};
 use super::h1::framing::Framing;
 use super::h1::parse::{self, Limits, Malformed, Message};
 use super::head::{RequestHead, ResponseHead, Version};
+use super::meter::{Metered, Resets};
 use super::stream::{Stream, WireStream};
-use crate::conn::alarm::Alarm;
+use super::translate;
+use crate::conn::alarm::{Alarm, earliest};
+use crate::conn::open::is_h2;
 use crate::conn::registry::{Control, Wish};
 use crate::conn::wire::Wire;
 use crate::decide::{self, Downstream};
-use crate::snapshot::HttpConnectionManager;
+use crate::snapshot::{Codec, HttpConnectionManager};
 use crate::telemetry::{Flags, Record};
 use crate::worker::Worker;
 
@@ -56,9 +59,9 @@ pub(crate) async fn h1(worker: Rc<Worker>, downstream: &Downstream, wire: Wire, 
         expects_continue: false,
         interim: false,
     };
-    let mut served = 0_u32;
+    let (mut served, old) = (0_u32, lifetime(http));
     loop {
-        let Some(mut heads) = wait(&worker, &mut client, http).await else { break };
+        let Some(mut heads) = wait(&worker, &mut client, http, old).await else { break };
         let next = read_head(&mut client, &mut heads.request, limits, http).await;
         let message = match next {
             Next::Request(message) => message,
@@ -72,16 +75,22 @@ pub(crate) async fn h1(worker: Rc<Worker>, downstream: &Downstream, wire: Wire, 
             }
             Next::Closed => break,
         };
-        if heads.request.version == Version::Http10 && !http.accept_http_10 {
-            Box::pin(refuse(&worker, downstream, &mut client, 426)).await;
-            break;
+        if heads.request.version == Version::Http10 {
+            if !http.accept_http_10 {
+                Box::pin(refuse(&worker, downstream, &mut client, 426)).await;
+                break;
+            }
+            if heads.request.authority().is_empty() {
+                heads.request.set_authority(http.default_host_for_http_10.as_bytes());
+            }
         }
         served += 1;
         let leaves = message.leaves_http && leave_http(&message, &mut heads.request);
         // What stands behind a request to leave HTTP was perhaps not meant as HTTP: it is read by the other side or by nobody.
         client.keep_alive = message.keep_alive
             && !leaves
-            && (http.max_requests_per_connection == 0 || served < http.max_requests_per_connection);
+            && (http.max_requests_per_connection == 0 || served < http.max_requests_per_connection)
+            && old.is_none_or(|old| Instant::now() < old);
         client.method = heads.request.method;
         client.version = heads.request.version;
         client.expects_continue = message.expects_continue && !http.proxy_100_continue;
@@ -101,7 +110,8 @@ pub(crate) async fn h1(worker: Rc<Worker>, downstream: &Downstream, wire: Wire, 
             break;
         }
     }
-    Box::pin(linger(&mut client)).await;
+    let Stream::Wire(stream) = &mut client.stream else { return };
+    Box::pin(linger(stream, &mut client.alarm)).await;
 }
 
 /// Whether a request asks to leave HTTP. One with content of its own stays: the content would be the other protocol's first
@@ -118,6 +128,7 @@ async fn wait(
     worker: &Worker,
     client: &mut Client,
     http: &HttpConnectionManager,
+    old: Option<Instant>,
 ) -> Option<Box<crate::worker::Heads>> {
     let Stream::Wire(stream) = &mut client.stream else { return None };
     if stream.wire.data().is_empty() {
@@ -141,7 +152,7 @@ async fn wait(
                 let most = if draining { Some(DRAIN_IDLE) } else { http.idle_timeout };
                 deadline = most.map(|most| Instant::now() + most);
             }
-            alarm.poll(cx, deadline).map(|()| false)
+            alarm.poll(cx, earliest(deadline, old)).map(|()| false)
         })
         .await;
         if !open {
@@ -232,13 +243,11 @@ async fn refuse(worker: &Worker, downstream: &Downstream, client: &mut Client, s
 }
 
 /// Closes so that what was sent last arrives: a close with unread bytes would reset the connection.
-async fn linger(client: &mut Client) {
-    let Stream::Wire(stream) = &mut client.stream else { return };
+async fn linger(stream: &mut WireStream, alarm: &mut Alarm) {
     if stream.wire.eof() {
         return;
     }
     let until = Instant::now() + LINGER;
-    let alarm = &mut client.alarm;
     let mut left = LINGER_BYTES;
     stream.tunnel();
     poll_fn(|cx| {
@@ -265,8 +274,17 @@ async fn linger(client: &mut Client) {
 }
 
 /// Serves HTTP/2 until the connection ends.
-pub(crate) async fn h2(worker: Rc<Worker>, downstream: Rc<Downstream>, wire: Wire, control: Rc<Control>) {
+pub(crate) async fn h2(worker: Rc<Worker>, downstream: Rc<Downstream>, mut wire: Wire, control: Rc<Control>) {
     let Some(http) = downstream.http() else { return };
+    match Box::pin(is_h2(&mut wire, Codec::Auto, http.idle_timeout, &control)).await {
+        Some(true) => {}
+        // A wrong preface is a connection error (RFC 9113, 3.4); so closed that the peer can see it.
+        Some(false) => {
+            record_malformed(&worker, &downstream, 0);
+            return Box::pin(linger(&mut WireStream::new(wire), &mut Alarm::default())).await;
+        }
+        None => return,
+    }
     let settings = &http.http2;
     let mut builder = h2::server::Builder::new();
     builder
@@ -276,18 +294,23 @@ pub(crate) async fn h2(worker: Rc<Worker>, downstream: Rc<Downstream>, wire: Wir
         .max_header_list_size(http.max_request_headers)
         .max_send_buffer_size(256 * 1024)
         .enable_connect_protocol();
-    let io = super::h2::Replayed::new(wire);
-    let mut connection = match builder.handshake::<_, bytes::Bytes>(io).await {
-        Ok(connection) => connection,
-        Err(error) => {
+    let io = Metered::new(super::h2::Replayed::new(wire), true);
+    let flooded = io.flooded();
+    let handshake = builder.handshake::<_, bytes::Bytes>(io);
+    let handshake = tokio::time::timeout(http.idle_timeout.unwrap_or(Duration::MAX), handshake);
+    let mut connection = match handshake.await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
             if error.is_library() {
                 record_malformed(&worker, &downstream, 0);
             }
             return;
         }
+        Err(_) => return,
     };
     let (mut alarm, active) = (Alarm::default(), Rc::new(std::cell::Cell::new(0_usize)));
-    let (mut draining, mut deadline) = (false, None);
+    let (mut draining, mut deadline, mut calmed) = (false, None, false);
+    let (resets, mut old) = (Rc::<Resets>::default(), lifetime(http));
     loop {
         let accepted = poll_fn(|cx| {
             control.register(cx.waker());
@@ -300,16 +323,31 @@ pub(crate) async fn h2(worker: Rc<Worker>, downstream: Rc<Downstream>, wire: Wir
             if let Poll::Ready(accepted) = connection.poll_accept(cx) {
                 return Poll::Ready(accepted);
             }
+            if !calmed && worker.metrics.calms(flooded.get(), &resets) {
+                calmed = true;
+                deadline = Some(Instant::now() + LINGER);
+                connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                // Says so, if the peer takes it.
+                if let Poll::Ready(accepted) = connection.poll_accept(cx) {
+                    return Poll::Ready(accepted.filter(Result::is_err));
+                }
+            }
+            if calmed {
+                return alarm.poll(cx, deadline).map(|()| None);
+            }
             if active.get() > 0 {
                 deadline = None;
-                return Poll::Pending;
-            }
-            if deadline.is_none() {
+            } else if deadline.is_none() {
                 deadline = http.idle_timeout.map(|most| Instant::now() + most);
             }
-            if alarm.poll(cx, deadline).is_ready() {
+            if alarm.poll(cx, earliest(deadline, old)).is_ready() {
+                // Asked to end once already, and silent since.
+                if deadline.is_some_and(|deadline| deadline <= Instant::now()) && draining {
+                    return Poll::Ready(None);
+                }
                 connection.graceful_shutdown();
-                deadline = None;
+                (draining, deadline, old) = (true, None, None);
+                cx.waker().wake_by_ref();
             }
             Poll::Pending
         })
@@ -324,31 +362,37 @@ pub(crate) async fn h2(worker: Rc<Worker>, downstream: Rc<Downstream>, wire: Wir
             Some(Err(_)) | None => break,
         };
         let (worker, downstream, control) = (worker.clone(), downstream.clone(), control.clone());
-        let active = active.clone();
+        let (active, resets) = (active.clone(), resets.clone());
         active.set(active.get() + 1);
         tokio::task::spawn_local(async move {
-            h2_request(&worker, &downstream, control, request, respond).await;
+            let early = h2_request(&worker, &downstream, control, request, respond).await;
+            resets.closed(early);
             active.set(active.get() - 1);
         });
     }
 }
 
-/// Serves one request of an HTTP/2 connection.
+/// Serves one request of an HTTP/2 connection; true when the client broke it off soon after it began.
 async fn h2_request(
     worker: &Rc<Worker>,
     downstream: &Downstream,
     control: Rc<Control>,
     request: http::Request<h2::RecvStream>,
     respond: h2::server::SendResponse<bytes::Bytes>,
-) {
+) -> bool {
     let (parts, body) = request.into_parts();
+    let most = downstream.http().map_or(0, |http| http.max_headers_count as usize);
+    if let Err(malformed) = translate::check(&parts, most) {
+        h2_refuse(worker, downstream, respond, malformed.status());
+        return false;
+    }
     let length = if body.is_end_stream() {
         Some(0)
     } else {
         parts.headers.get("content-length").and_then(|value| parse::decimal(value.as_bytes()))
     };
     let mut heads = worker.take_heads();
-    super::translate::from_h2(&parts, &mut heads.request);
+    translate::from_h2(&parts, &mut heads.request);
     let mut client = Client {
         stream: Stream::H2(super::h2::H2Stream::new((length != Some(0)).then_some(body), None)),
         control,
@@ -362,6 +406,26 @@ async fn h2_request(
         interim: false,
     };
     // Boxed: a task is moved several times before it first runs.
-    Box::pin(Exchange::new(worker, downstream, &mut client, &mut heads, length).run()).await;
+    let early = Box::pin(Exchange::new(worker, downstream, &mut client, &mut heads, length).run()).await;
     worker.give_heads(heads);
+    early
+}
+
+/// Answers a request that HTTP/2 can carry and we cannot.
+fn h2_refuse(
+    worker: &Worker,
+    downstream: &Downstream,
+    mut respond: h2::server::SendResponse<bytes::Bytes>,
+    status: u16,
+) {
+    record_malformed(worker, downstream, status);
+    let mut response = http::Response::new(());
+    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_REQUEST);
+    // A client that is gone needs no answer.
+    let _ = respond.send_response(response, true);
+}
+
+/// When a connection has lived long enough (`max_connection_duration`).
+fn lifetime(http: &HttpConnectionManager) -> Option<Instant> {
+    http.max_connection_duration.map(|most| Instant::now() + most)
 }

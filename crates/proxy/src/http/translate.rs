@@ -2,6 +2,8 @@
 
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
 
+use super::h1::parse::{Malformed, decimal};
+use super::h1::target::valid_authority;
 use super::h2::fields;
 use super::head::{Method, RequestHead, Scheme, Version};
 
@@ -37,6 +39,30 @@ pub(crate) fn to_h2(head: &RequestHead, upgrade: bool) -> Option<http::Request<(
     }
     *request.headers_mut() = map;
     Some(request)
+}
+
+/// What HTTP/2 lets through and no other hop should see. `most`: fields (Envoy `max_headers_count`).
+pub(crate) fn check(parts: &http::request::Parts, most: usize) -> Result<(), Malformed> {
+    if parts.headers.len() > most {
+        return Err(Malformed::TooManyFields);
+    }
+    one_length(&parts.headers)?;
+    let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let host = parts.headers.get("host").map(http::HeaderValue::as_bytes);
+    if authority.or(host).is_some_and(|authority| !valid_authority(authority)) {
+        return Err(Malformed::BadHost);
+    }
+    match parts.headers.get_all("host").iter().count() {
+        0 | 1 => Ok(()),
+        _ => Err(Malformed::ManyHosts),
+    }
+}
+
+/// A length is said once and in digits: HTTP/1.1 would frame by it.
+pub(crate) fn one_length(headers: &http::HeaderMap) -> Result<(), Malformed> {
+    let mut lengths = headers.get_all("content-length").iter();
+    let valid = lengths.next().is_none_or(|length| decimal(length.as_bytes()).is_some());
+    if valid && lengths.next().is_none() { Ok(()) } else { Err(Malformed::ContentLength) }
 }
 
 /// A request that came by HTTP/2. Several `cookie` fields become one (RFC 9113, 8.2.3).

@@ -159,7 +159,7 @@ impl Limit {
         let mut limit = Self {
             whole: None,
             one: None,
-            quiet: forward.idle_timeout.map(|idle| now + idle),
+            quiet: quiet(forward, trying, now),
             one_quiet: one_quiet(forward, now),
             stream: forward.max_stream_duration.map(|most| trying.begun + most),
         };
@@ -185,14 +185,17 @@ impl Limit {
 
     fn arm(&mut self, forward: &Forward<'_>, trying: &mut Trying, now: Instant) {
         let complete = *trying.complete.get_or_insert(now);
+        if forward.http.request_timeout.is_some() {
+            self.quiet = quiet(forward, trying, now);
+        }
         self.whole = forward.timeout.map(|timeout| complete + timeout);
         self.one = forward.per_try_timeout.map(|timeout| now + timeout);
     }
 
     /// Something moved.
-    pub(crate) fn moved(&mut self, forward: &Forward<'_>) {
+    pub(crate) fn moved(&mut self, forward: &Forward<'_>, trying: &Trying) {
         let now = Instant::now();
-        self.quiet = forward.idle_timeout.map(|idle| now + idle);
+        self.quiet = quiet(forward, trying, now);
         self.one_quiet = one_quiet(forward, now);
     }
 
@@ -213,6 +216,15 @@ impl Limit {
         } else {
             Failure::Idle
         })
+    }
+}
+
+/// When nothing has moved for too long, or the request is not complete in time (`request_timeout`).
+fn quiet(forward: &Forward<'_>, trying: &Trying, now: Instant) -> Option<Instant> {
+    let idle = forward.idle_timeout.map(|idle| now + idle);
+    match (forward.http.request_timeout, trying.complete) {
+        (Some(most), None) => earliest(idle, Some(trying.begun + most)),
+        _ => idle,
     }
 }
 

@@ -81,16 +81,10 @@ pub struct HttpConnectionManager {
     pub accept_http_10: bool,
     /// `http_protocol_options.default_host_for_http_10`.
     pub default_host_for_http_10: Box<str>,
-    /// `http_protocol_options.allow_absolute_url`, default true.
-    pub allow_absolute_url: bool,
-    /// `http_protocol_options.enable_trailers`.
-    pub enable_trailers: bool,
     /// HTTP/2 settings towards clients.
     pub http2: Http2Settings,
     /// `proxy_100_continue`.
     pub proxy_100_continue: bool,
-    /// `stream_error_on_invalid_http_message`.
-    pub stream_error_on_invalid: bool,
     /// `scheme_header_transformation.scheme_to_overwrite`.
     pub scheme_override: Option<Box<str>>,
 }

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::metrics::{Series, TcpSeries};
+use super::metrics::{Metrics, Series, TcpSeries};
+use crate::http::meter::Flood;
 use crate::worker::Worker;
 
 /// One worker's counts at one moment.
@@ -16,6 +17,8 @@ pub(crate) struct Collected {
     pub(crate) protocol_errors: u64,
     pub(crate) accept_errors: u64,
     pub(crate) tls: [(&'static str, u64); 5],
+    /// What hostile clients were sent away for, by Envoy's names.
+    pub(crate) sent_away: Vec<(String, u64)>,
 }
 
 /// One cluster's counts.
@@ -88,6 +91,14 @@ impl Collected {
             protocol_errors: worker.metrics.downstream_protocol_error.get(),
             accept_errors: worker.metrics.accept_errors.get(),
             tls: worker.metrics.tls.all(),
+            sent_away: sent_away(&worker.metrics),
         }
     }
+}
+
+fn sent_away(metrics: &Metrics) -> Vec<(String, u64)> {
+    let floods = Flood::NAMES.iter().zip(&metrics.floods);
+    let mut all: Vec<_> = floods.map(|(name, count)| (format!("http2.{name}"), count.get())).collect();
+    all.push(("http.downstream_rq_too_many_premature_resets".to_owned(), metrics.premature_resets.get()));
+    all
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use super::Flags;
+use crate::http::meter::{Flood, Resets};
 use crate::snapshot::{Direction, Name, Workload};
 use std::sync::Arc;
 
@@ -126,6 +127,10 @@ pub(crate) struct Metrics {
     pub(crate) downstream_protocol_error: Cell<u64>,
     pub(crate) accept_errors: Cell<u64>,
     pub(crate) tls: TlsCounts,
+    /// `http.downstream_rq_too_many_premature_resets`.
+    pub(crate) premature_resets: Cell<u64>,
+    /// Connections that sent too many frames that carry nothing, by [`Flood`].
+    pub(crate) floods: [Cell<u64>; Flood::NAMES.len()],
 }
 
 impl TlsCounts {
@@ -161,6 +166,17 @@ type Unrouted = (Option<Name>, Rc<RefCell<Series>>);
 const MOST_UNROUTED: usize = 1000;
 
 impl Metrics {
+    /// True, and counted, when a connection of HTTP/2 has asked for too much.
+    pub(crate) fn calms(&self, flood: Option<Flood>, resets: &Resets) -> bool {
+        let counter = match flood {
+            Some(flood) => &self.floods[flood as usize],
+            None if resets.too_many() => &self.premature_resets,
+            None => return false,
+        };
+        counter.set(counter.get() + 1);
+        true
+    }
+
     /// The series of an outcome at an endpoint.
     pub(crate) fn series(
         &self,

@@ -274,6 +274,7 @@ impl Upstream {
                 self.answered = true;
                 stream.response = None;
                 let (parts, body) = message.into_parts();
+                crate::http::translate::one_length(&parts.headers)?;
                 take_head(head, parts.status, &parts.headers);
                 stream.set_recv(body);
                 Poll::Ready(Ok(Heard::Final))

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::connect::{ConnectError, connect};
 use super::limits::{Counted, Room};
 use super::{Busy, count};
+use crate::http::meter::Metered;
 use crate::snapshot::{Breakers, Cluster, Http2Settings};
 
 /// One connection; the handle may be cloned.
@@ -168,7 +169,8 @@ async fn handshake(
         .initial_connection_window_size(settings.connection_window.unwrap_or(4 << 20))
         .max_send_buffer_size(256 * 1024)
         .max_header_list_size(64 * 1024);
-    let (sender, mut connection) = builder.handshake(stream).await.map_err(ConnectError::Handshake)?;
+    let begun = builder.handshake(Metered::new(stream, false)).await;
+    let (sender, mut connection) = begun.map_err(ConnectError::Handshake)?;
     let silent = silent(connection.ping_pong(), *settings);
     let open = Rc::new(Cell::new(true));
     let alive = open.clone();

@@ -109,7 +109,15 @@ pub async fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Optio
     let end = |buffer: &[u8]| match length {
         Some(length) => (buffer.len() >= length).then_some(length),
         None if lower.contains("transfer-encoding: chunked") => {
-            buffer.windows(5).position(|five| five == b"0\r\n\r\n").map(|at| at + 5)
+            // Perhaps with trailers.
+            let last = match buffer.starts_with(b"0\r\n") {
+                true => Some(0),
+                false => buffer.windows(5).position(|five| five == b"\r\n0\r\n").map(|at| at + 2),
+            };
+            let end = |at: usize| {
+                buffer[at..].windows(4).position(|four| four == b"\r\n\r\n").map(|end| at + end + 4)
+            };
+            last.and_then(end)
         }
         None => Some(0),
     };

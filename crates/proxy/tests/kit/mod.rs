@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
 pub mod backend;
+pub mod frames;
 pub mod peer;
 pub mod tls;
 

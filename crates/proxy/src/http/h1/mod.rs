@@ -8,4 +8,4 @@ pub(crate) mod chunked;
 pub(crate) mod encode;
 pub(crate) mod framing;
 pub(crate) mod parse;
-mod target;
+pub(crate) mod target;

@@ -26,9 +26,9 @@ judge!(manager, envoy_types::pb::envoy::extensions::filters::network::http_conne
         max_request_headers_kb, stream_idle_timeout, request_timeout, request_headers_timeout, drain_timeout,
         use_remote_address, xff_num_trusted_hops, skip_xff_append, via, generate_request_id, preserve_external_request_id,
         always_set_request_id_in_response, proxy_100_continue, upgrade_configs, normalize_path, merge_slashes,
-        path_with_escaped_slashes_action, strip_matching_host_port, stream_error_on_invalid_http_message,
+        path_with_escaped_slashes_action, strip_matching_host_port,
         strip_trailing_host_dot, append_x_forwarded_port, route_specifier, strip_port_mode, forward_client_cert_details],
-    listed: [add_user_agent, tracing, http1_safe_max_connection_duration, http3_protocol_options, stream_flush_timeout,
+    listed: [stream_error_on_invalid_http_message, add_user_agent, tracing, http1_safe_max_connection_duration, http3_protocol_options, stream_flush_timeout,
         drain_timeout_jitter, delayed_close_timeout, access_log, access_log_flush_interval,
         flush_access_log_on_new_request, access_log_options, internal_address_config, set_current_client_cert_details,
         represent_ipv4_remote_address_as_ipv4_mapped_ipv6, proxy_status_config, append_local_overload,
@@ -59,6 +59,10 @@ pub(crate) fn compile(
     let (http_filters, router) = http_filters(&value.http_filters, seen)?;
     let common = value.common_http_protocol_options.unwrap_or_default();
     let http1 = value.http_protocol_options.clone().unwrap_or_default();
+    if !value::flag(http1.allow_absolute_url.as_ref(), true) {
+        let reason = "false is not built: a server has to take absolute form (RFC 9112, 3.2.2)";
+        return Err(Refusal::new("http_protocol_options.allow_absolute_url", reason));
+    }
     let time = |given, field, default| value::limit(given, field, default);
     let minutes = |count: u64| Some(Duration::from_secs(60 * count));
     Ok(HttpConnectionManager {
@@ -124,11 +128,8 @@ pub(crate) fn compile(
         preserve_case: http1_preserves_case(value.http_protocol_options.as_ref())?,
         accept_http_10: http1.accept_http_10,
         default_host_for_http_10: text(&http1.default_host_for_http_10, "default_host_for_http_10")?,
-        allow_absolute_url: value::flag(http1.allow_absolute_url.as_ref(), true),
-        enable_trailers: http1.enable_trailers,
         http2: value.http2_protocol_options.as_ref().map(http2_settings).transpose()?.unwrap_or_default(),
         proxy_100_continue: value.proxy_100_continue,
-        stream_error_on_invalid: value::flag(value.stream_error_on_invalid_http_message.as_ref(), false),
         scheme_override: scheme(value.scheme_header_transformation.as_ref())?,
     })
 }
