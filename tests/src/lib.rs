@@ -7,6 +7,7 @@ pub mod envoy;
 pub mod mesh;
 pub mod peer;
 pub mod scale;
+pub mod tls;
 
 use std::path::{Path, PathBuf};
 

@@ -5,7 +5,6 @@ const PROTECTING: &[(&str, &[&str])] = &[
     ("security.istio.io", &["AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"]),
     ("networking.istio.io", &["EnvoyFilter"]),
     ("extensions.istio.io", &["WasmPlugin", "TrafficExtension"]),
-    ("gateway.networking.k8s.io", &["BackendTLSPolicy"]),
     // Rate limits, keys, checks: none of them is built.
     ("heddle.dev", &[]),
 ];

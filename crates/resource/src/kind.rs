@@ -158,5 +158,6 @@ kinds! {
     GRPC_ROUTE GrpcRoute(gateway::GrpcRoute) GATEWAY_API, &["v1", "v1alpha2"], "GRPCRoute" "grpcroutes" "grpcroute" [] namespaced Document;
     TCP_ROUTE TcpRoute(gateway::TcpRoute) GATEWAY_API, &["v1", "v1alpha2"], "TCPRoute" "tcproutes" "tcproute" [] namespaced Document;
     TLS_ROUTE TlsRoute(gateway::TlsRoute) GATEWAY_API, &["v1", "v1alpha3", "v1alpha2"], "TLSRoute" "tlsroutes" "tlsroute" [] namespaced Document;
+    BACKEND_TLS_POLICY BackendTlsPolicy(gateway::BackendTlsPolicy) GATEWAY_API, &["v1", "v1alpha3"], "BackendTLSPolicy" "backendtlspolicies" "backendtlspolicy" ["btlspolicy"] namespaced Document;
     REFERENCE_GRANT ReferenceGrant(gateway::ReferenceGrant) GATEWAY_API, &["v1", "v1beta1"], "ReferenceGrant" "referencegrants" "referencegrant" ["refgrant"] namespaced Document;
 }

@@ -112,6 +112,7 @@ fn print(spec: &Spec) -> Value {
         GrpcRoute,
         TcpRoute,
         TlsRoute,
+        BackendTlsPolicy,
         ReferenceGrant
     )
 }

@@ -213,9 +213,9 @@ fn gateway_api_kinds() {
             ("spec: {gatewayClassName: heddle, listeners: [{name: a, port: 80, protocol: HTTP}]}", "", ""),
             ("spec: {gatewayClassName: heddle, listeners: []}", "HDL0109", "spec.listeners"),
             (
-                "spec: {gatewayClassName: heddle, listeners: [{name: a, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: c}]}}]}",
+                "spec: {gatewayClassName: heddle, listeners: [{name: a, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: c}], frontendValidation: {caCertificateRefs: [{name: a}]}}}]}",
                 "HDL0012",
-                "spec.listeners[0].protocol",
+                "spec.listeners[0].tls.frontendValidation",
             ),
             (
                 "spec: {gatewayClassName: heddle, listeners: [{name: a, port: 80, protocol: HTTP}, {name: a, port: 81, protocol: HTTP}]}",
@@ -225,6 +225,37 @@ fn gateway_api_kinds() {
         ],
     );
     table(GATEWAY_API, "TCPRoute", &[("spec: {rules: []}", "HDL0101", "spec.rules")]);
+    table(
+        GATEWAY_API,
+        "BackendTLSPolicy",
+        &[
+            (
+                "spec: {targetRefs: [{group: '', kind: Service, name: a}], validation: {hostname: a.io, wellKnownCACertificates: System}}",
+                "",
+                "",
+            ),
+            (
+                "spec: {targetRefs: [{group: '', kind: Service, name: a}], validation: {hostname: a.io}}",
+                "HDL0101",
+                "spec.validation",
+            ),
+            (
+                "spec: {targetRefs: [{group: '', kind: Service, name: a}], validation: {hostname: '*.io', wellKnownCACertificates: System}}",
+                "HDL0102",
+                "spec.validation.hostname",
+            ),
+            (
+                "spec: {targetRefs: [{group: '', kind: Service, name: a}], validation: {hostname: a.io, wellKnownCACertificates: System, subjectAltNames: [{type: URI, hostname: a.io}]}}",
+                "HDL0116",
+                "spec.validation.subjectAltNames[0]",
+            ),
+            (
+                "spec: {targetRefs: [], validation: {hostname: a.io, wellKnownCACertificates: System}}",
+                "HDL0109",
+                "spec.targetRefs",
+            ),
+        ],
+    );
     table(
         GATEWAY_API,
         "ReferenceGrant",
@@ -314,7 +345,6 @@ fn kinds_that_protect_and_are_not_built_are_refused() {
         ("security.istio.io/v1", "RequestAuthentication"),
         ("networking.istio.io/v1alpha3", "EnvoyFilter"),
         ("extensions.istio.io/v1alpha1", "WasmPlugin"),
-        ("gateway.networking.k8s.io/v1", "BackendTLSPolicy"),
         ("heddle.dev/v1alpha1", "RateLimit"),
     ];
     for (version, kind) in protecting {

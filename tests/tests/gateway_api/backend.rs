@@ -23,6 +23,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
+use tokio_rustls::TlsAcceptor;
 
 type Body = BoxBody<Bytes, Infallible>;
 
@@ -53,6 +54,8 @@ pub(crate) enum Speaks {
     Http,
     Grpc,
     Tcp,
+    /// HTTP inside of TLS.
+    Https,
 }
 
 /// What the images of the suite listen on, by their environment.
@@ -68,6 +71,9 @@ pub(crate) fn ports(container: &Value) -> Vec<(u16, Speaks)> {
     if set("GRPC_ECHO_SERVER") {
         return vec![(3000, Speaks::Grpc)];
     }
+    if set("TLS_SERVER_CERT") {
+        return vec![(3000, Speaks::Http), (3001, Speaks::Http), (8443, Speaks::Https)];
+    }
     vec![(3000, Speaks::Http), (3001, Speaks::Http)]
 }
 
@@ -78,8 +84,9 @@ pub(crate) async fn serve(
     log: Log,
     ip: Ipv4Addr,
     ports: &[(u16, Speaks)],
+    tls: Option<TlsAcceptor>,
 ) -> std::io::Result<()> {
-    let echo = Arc::new(Echo { pod, log, attempts: Mutex::new(HashMap::new()) });
+    let echo = Arc::new(Echo { pod, log, attempts: Mutex::new(HashMap::new()), tls });
     for &(port, speaks) in ports {
         let listener = TcpListener::bind(SocketAddr::from((ip, port))).await?;
         let echo = echo.clone();
@@ -100,6 +107,7 @@ struct Echo {
     log: Log,
     /// Requests seen of each `uuid`: a pod fails the first `succeedAfter` of them.
     attempts: Mutex<HashMap<String, u32>>,
+    tls: Option<TlsAcceptor>,
 }
 
 impl Echo {
@@ -107,9 +115,21 @@ impl Echo {
         if speaks == Speaks::Tcp {
             return self.tcp(stream).await;
         }
+        if speaks == Speaks::Https {
+            let Some(acceptor) = self.tls.clone() else { return };
+            // Whoever does not trust the certificate goes away.
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            return self.http(TokioIo::new(stream), speaks, false).await;
+        }
         let mut start = [0; 3];
         let http2 = stream.peek(&mut start).await.is_ok_and(|n| n == 3) && &start == b"PRI";
-        let io = TokioIo::new(stream);
+        self.http(TokioIo::new(stream), speaks, http2).await;
+    }
+
+    async fn http<I>(self: Arc<Self>, io: I, speaks: Speaks, http2: bool)
+    where
+        I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    {
         let service = service_fn(move |request| {
             let echo = self.clone();
             async move { Ok::<_, Infallible>(echo.answer(request, speaks).await) }

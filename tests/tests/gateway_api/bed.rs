@@ -20,7 +20,8 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 
 use super::{
-    backend::{self, Log, Pod},
+    backend::{self, Log, Pod, Speaks},
+    certificates,
     client::Outcome,
     envoy,
 };
@@ -104,7 +105,8 @@ impl Bed {
             deployments: Mutex::default(),
             proxies: Mutex::default(),
             clients: Mutex::default(),
-            next: AtomicU32::new(1),
+            // Two beds of one process have addresses apart.
+            next: AtomicU32::new(if data_plane == DataPlane::Heddle { 1 } else { 10_000 }),
             log: Log::default(),
             _tasks: tasks,
         }
@@ -240,12 +242,20 @@ impl Bed {
         let template = &value["spec"]["template"];
         let labels = serde_json::from_value(template["metadata"]["labels"].clone()).unwrap_or_default();
         let ports = backend::ports(&template["spec"]["containers"][0]);
+        let secret = template["spec"]["volumes"][0]["secret"]["secretName"].as_str();
+        let tls = match secret.filter(|_| ports.iter().any(|(_, speaks)| *speaks == Speaks::Https)) {
+            Some(secret) => {
+                let issued = certificates::stored(self, &namespace, secret).await?;
+                Some(heddle_tests::tls::acceptor(&issued, None))
+            }
+            None => None,
+        };
         let mut tasks = JoinSet::new();
         let mut pods = Vec::new();
         for replica in 0..value["spec"]["replicas"].as_u64().unwrap_or(1) {
             let (ip, pod) = (self.fresh_address(0), format!("{name}-{replica}"));
             let own = Pod { name: pod.clone(), namespace: namespace.clone(), service: name.clone() };
-            backend::serve(&mut tasks, own, self.log.clone(), ip, &ports)
+            backend::serve(&mut tasks, own, self.log.clone(), ip, &ports, tls.clone())
                 .await
                 .map_err(|e| format!("{pod} at {ip}: {e}"))?;
             pods.push((pod, ip));
@@ -301,7 +311,9 @@ impl Bed {
         let (namespace, name) = (key.namespace.to_string(), key.name.to_string());
         let gateway = self.get("Gateway", &namespace, &name).await?;
         let listeners = gateway["spec"]["listeners"].as_array().cloned().unwrap_or_default();
-        let plain = |listener: &Value| matches!(listener["protocol"].as_str(), Some("HTTP" | "TCP"));
+        let plain = |listener: &Value| {
+            matches!(listener["protocol"].as_str(), Some("HTTP" | "TCP" | "HTTPS" | "TLS"))
+        };
         let id = (namespace.clone(), name.clone());
         if !listeners.iter().any(plain) || self.proxies.lock().unwrap().contains_key(&id) {
             return Ok(());

@@ -12,6 +12,7 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
+use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -26,9 +27,11 @@ pub(crate) struct Answer {
 }
 
 /// One request.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Ask {
     pub(crate) to: SocketAddr,
+    /// With TLS, and the server name that is asked for.
+    pub(crate) tls: Option<(TlsConnector, String)>,
     pub(crate) http2: bool,
     pub(crate) method: String,
     pub(crate) host: String,
@@ -43,7 +46,31 @@ pub(crate) async fn ask(ask: &Ask) -> Outcome<Answer> {
 
 async fn exchange(ask: &Ask) -> Outcome<Answer> {
     let stream = TcpStream::connect(ask.to).await.map_err(|e| format!("connect {}: {e}", ask.to))?;
-    let io = TokioIo::new(stream);
+    match &ask.tls {
+        None => over(ask, TokioIo::new(stream)).await,
+        Some((connector, sni)) => over(ask, TokioIo::new(handshake(connector, sni, stream).await?)).await,
+    }
+}
+
+async fn handshake(connector: &TlsConnector, sni: &str, stream: TcpStream) -> Outcome<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(sni.to_owned()).map_err(|e| e.to_string())?;
+    connector.connect(name, stream).await.map_err(|e| format!("TLS for {sni}: {e}"))
+}
+
+/// Whether a TLS connection is refused: no handshake comes about.
+pub(crate) async fn tls_reject(to: SocketAddr, connector: &TlsConnector, sni: &str) -> Outcome<()> {
+    let stream = TcpStream::connect(to).await.map_err(|e| format!("connect {to}: {e}"))?;
+    match timeout(PATIENCE, handshake(connector, sni, stream)).await {
+        Ok(Err(_)) => Ok(()),
+        Ok(Ok(_)) => Err(format!("a TLS connection for {sni} came about")),
+        Err(_) => Err("no answer".to_owned()),
+    }
+}
+
+async fn over<I>(ask: &Ask, io: I) -> Outcome<Answer>
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
     let uri = if ask.http2 { format!("http://{}{}", ask.host, ask.path) } else { ask.path.clone() };
     let mut request = Request::builder().method(&*ask.method).uri(uri);
     if !ask.http2 {

@@ -6,6 +6,7 @@
 
 mod backend;
 mod bed;
+mod certificates;
 mod client;
 mod envoy;
 mod own;
@@ -23,22 +24,25 @@ use serde_json::{Value, json};
 /// How long a check may take to come true.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Cases with TLS that are about statuses alone.
-const SAID: [&str; 3] = [
-    "GatewayInvalidTLSConfiguration",
-    "TLSRouteInvalidNoMatchingListenerHostname",
-    "TLSRouteListenerTerminateNotSupported",
-];
+/// Cases whose traffic is carried in TLS: they run on Envoy too.
+fn is_secured(name: &str) -> bool {
+    [
+        "BackendTLSPolicy",
+        "Certificate",
+        "HTTPSListener",
+        "TLSRouteHostname",
+        "TLSRouteInvalidBackend",
+        "Secret",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
+}
 
 /// Why a case is not run, if it is not.
-fn left_out(name: &str, profile: &str) -> Option<&'static str> {
+fn left_out(name: &str, profile: &str, data_plane: DataPlane) -> Option<&'static str> {
     let has = |part: &str| name.contains(part);
-    // What is said of listeners that need TLS is right already, though they serve nothing.
-    if SAID.contains(&name) {
-        return None;
-    }
-    if has("TLS") || has("Certificate") || has("HTTPSListener") || has("Secret") {
-        return Some("needs TLS, which is the next step's");
+    if data_plane == DataPlane::Heddle && has("BackendTLSPolicy") {
+        return Some("needs TLS towards backends of the proxy: run by `tls_on_envoy`");
     }
     if has("ListenerSet") || has("UDPRoute") {
         return Some("a kind that is none of ours yet");
@@ -51,17 +55,30 @@ fn left_out(name: &str, profile: &str) -> Option<&'static str> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conformance() {
+    let data_plane = match std::env::var("HEDDLE_CONFORMANCE_PROXY").as_deref() {
+        Ok("envoy") => DataPlane::Envoy,
+        _ => DataPlane::Heddle,
+    };
+    suite(data_plane, |_| true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_on_envoy() {
+    if heddle_tests::peer::envoy().is_some() {
+        suite(DataPlane::Envoy, is_secured).await;
+    }
+}
+
+async fn suite(data_plane: DataPlane, chosen: impl Fn(&str) -> bool) {
     let Some(data) = heddle_tests::shared_data() else { return };
     let data = data.join("gateway-api");
     if std::net::TcpListener::bind("127.78.0.1:80").is_err() {
         say("LEFT OUT: Gateway API conformance needs to bind 127.78.0.1:80; run it as root");
         return;
     }
-    let data_plane = match std::env::var("HEDDLE_CONFORMANCE_PROXY").as_deref() {
-        Ok("envoy") => DataPlane::Envoy,
-        _ => DataPlane::Heddle,
-    };
+    let all: Vec<_> = cases(&data).into_iter().chain(own::cases()).collect();
     let bed = Bed::start(data_plane).await;
+    certificates::make(&bed, &all).await.expect("certificates");
     let base =
         std::fs::read_to_string(data.join("manifests/base/manifests.yaml")).expect("the base manifests");
     bed.apply(&base).await.expect("the base manifests apply");
@@ -74,10 +91,10 @@ async fn conformance() {
     let only = std::env::var("HEDDLE_CONFORMANCE_CASES").unwrap_or_default();
     let (mut passed, mut failed) = (0, Vec::new());
     let mut exercised: BTreeSet<String> = BTreeSet::new();
-    let all: Vec<_> = cases(&data).into_iter().chain(own::cases()).collect();
-    for case in all.iter().filter(|case| case["name"].as_str().is_some_and(|name| name.contains(&only))) {
+    let asked = |name: &str| name.contains(&only) && chosen(name);
+    for case in all.iter().filter(|case| case["name"].as_str().is_some_and(asked)) {
         let name = case["name"].as_str().unwrap_or_default();
-        if let Some(why) = left_out(name, case["profile"].as_str().unwrap_or_default()) {
+        if let Some(why) = left_out(name, case["profile"].as_str().unwrap_or_default(), data_plane) {
             say(&format!("not run  {name}: {why}"));
             continue;
         }
@@ -98,7 +115,7 @@ async fn conformance() {
     say(&format!("{passed} cases passed, {} failed", failed.len()));
     assert!(failed.is_empty(), "{failed:?}\n{}", bed.logs());
     assert!(passed > 0, "no case was run");
-    if only.is_empty() {
+    if only.is_empty() && data_plane == DataPlane::Heddle {
         let class = bed.get("GatewayClass", "", "heddle").await.expect("the class");
         let claimed = list(&class["status"]["supportedFeatures"]).iter();
         let claimed: BTreeSet<_> = claimed.filter_map(|feature| feature["name"].as_str()).collect();
@@ -138,22 +155,71 @@ async fn steps(bed: &Bed, data: &Path, case: &Value, created: &mut Vec<Key>) -> 
             return Err(format!("kinds that are none of ours: {foreign:?}"));
         }
     }
-    let writes = list(&case["api_writes"]);
+    let reconciles =
+        |entry: &Value| entry["subtest"].as_str().is_some_and(|text| text.starts_with(RECONCILES));
+    let writes: Vec<_> =
+        list(&case["api_writes"]).iter().filter(|entry| !reconciles(entry)).cloned().collect();
     let deletes = writes.iter().any(|write| write["call"] == "suite.Client.Delete");
     // What is said to come after the deletion comes after it; everything else of such a case before.
     let later =
         |entry: &Value| deletes && entry["subtest"].as_str().is_some_and(|text| text.contains(" after "));
     if !deletes {
-        apply_writes(bed, writes, created).await?;
+        apply_writes(bed, &writes, created).await?;
     }
-    checks(bed, case, |entry| !later(entry)).await?;
+    checks(bed, case, |entry| !later(entry) && !reconciles(entry)).await?;
+    if list(&case["status"]).iter().any(reconciles) {
+        reconcile(bed, case, created).await?;
+    }
     if deletes {
-        apply_writes(bed, writes, created).await?;
+        apply_writes(bed, &writes, created).await?;
         checks(bed, case, later).await?;
     }
     if case["name"].as_str().is_some_and(|name| name.contains("ObservedGenerationBump")) {
         bump(bed, case).await?;
         checks(bed, case, |_| true).await?;
+    }
+    Ok(())
+}
+
+/// The subtest that changes what a BackendTLSPolicy refers to, in steps that the table does not order.
+const RECONCILES: &str = "Changing the content of a ConfigMap";
+
+/// The policy's authorities: present, gone, present again, gone again.
+async fn reconcile(bed: &Bed, case: &Value, created: &mut Vec<Key>) -> Outcome<()> {
+    const NAMESPACE: &str = "gateway-conformance-infra";
+    const FRESH: &str = "tls-checks-ca-certificate-reconcile-test";
+    let entries = list(&case["status"]).iter();
+    let entries: Vec<_> = entries
+        .filter(|entry| entry["subtest"].as_str().is_some_and(|text| text.starts_with(RECONCILES)))
+        .collect();
+    let shared = bed.get("ConfigMap", NAMESPACE, "tls-checks-ca-certificate").await?;
+    let pem = shared["data"]["ca.crt"].as_str().ok_or("no authorities")?.to_owned();
+    // Two conditions a step.
+    for (step, pair) in entries.chunks(2).enumerate() {
+        match step {
+            0 => {}
+            1 => {
+                let mut policy = bed.get("BackendTLSPolicy", NAMESPACE, "reconcile-test").await?;
+                policy["spec"]["validation"]["caCertificateRefs"][0]["name"] = FRESH.into();
+                bed.write(policy).await?;
+            }
+            step if step % 2 == 0 => created.extend(bed.write(certificates::bundle(FRESH, &pem)).await?),
+            _ => bed.delete(&Bed::key("ConfigMap", NAMESPACE, FRESH)).await,
+        }
+        for entry in pair {
+            let args = list(&entry["args"]).to_vec();
+            eventually(&format!("step {step}"), || {
+                statuses::check(bed, "BackendTLSPolicyMustHaveCondition", &args)
+            })
+            .await?;
+        }
+        let status = if step % 2 == 0 { 200 } else { 503 };
+        let asked = json!({
+            "to": {"gateway": {"name": "same-namespace", "namespace": NAMESPACE}}, "scheme": "http",
+            "request": {"host": "abc.example.com", "path": "/backendtlspolicy-reconcile-test", "method": "GET"},
+            "expect": {"status": [status]},
+        });
+        eventually(&format!("step {step}"), || traffic::http(bed, &asked)).await?;
     }
     Ok(())
 }
@@ -224,6 +290,9 @@ async fn checks(bed: &Bed, case: &Value, chosen: impl Fn(&Value) -> bool) -> Out
     for entry in of("http") {
         let what = entry["subtest"].as_str().unwrap_or_default().to_owned();
         eventually(&what, || traffic::http(bed, &entry)).await?;
+    }
+    for entry in of("tls_reject") {
+        eventually("TLS is rejected", || traffic::tls_reject(bed, &entry)).await?;
     }
     for entry in of("grpc") {
         eventually("gRPC", || async { traffic::grpc(bed, &entry).await.map(drop) }).await?;

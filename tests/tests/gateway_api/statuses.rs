@@ -10,7 +10,16 @@ pub(crate) async fn check(bed: &Bed, assert: &str, args: &[Value]) -> Outcome<()
     match assert {
         "GatewayAndHTTPRoutesMustBeAccepted" => objects.accepted(args, "HTTPRoute").await,
         "GatewayAndTCPRoutesMustBeAccepted" => objects.accepted(args, "TCPRoute").await,
-        "GatewayAndRoutesMustBeAccepted" => objects.accepted(args, "GRPCRoute").await,
+        "GatewayAndRoutesMustBeAccepted" => {
+            // The table leaves the kind to the route that is there.
+            let http = objects.accepted(args, "HTTPRoute").await;
+            if http.is_ok() { http } else { objects.accepted(args, "GRPCRoute").await.or(http) }
+        }
+        "GatewayAndTLSRoutesMustBeAccepted" => objects.accepted(args, "TLSRoute").await,
+        "TLSRouteMustHaveResolvedRefsConditionsTrue" => {
+            objects.route_condition("TLSRoute", args, &condition("ResolvedRefs", "True")).await
+        }
+        "BackendTLSPolicyMustHaveCondition" => objects.policy_condition(args).await,
         "WaitForGatewayAddress" => objects.address(args).await,
         "HTTPRouteMustHaveResolvedRefsConditionsTrue" => {
             objects.route_condition("HTTPRoute", args, &condition("ResolvedRefs", "True")).await
@@ -89,6 +98,18 @@ impl Objects<'_> {
         let parent = parent.ok_or_else(|| format!("{of}: no status for parent {gateway}"))?;
         current(&route, &parent["conditions"]).map_err(|e| format!("{of}: {e}"))?;
         has(&parent["conditions"], wanted).map_err(|e| format!("{of}: {e}"))
+    }
+
+    /// A condition of the policy towards that Gateway, of the object's present generation.
+    async fn policy_condition(&self, args: &[Value]) -> Outcome<()> {
+        let policy = self.get("BackendTLSPolicy", &args[0]).await?;
+        let (_, gateway) = reference(&args[1]).ok_or("no gateway")?;
+        let of = format!("BackendTLSPolicy {}", policy["metadata"]["name"]);
+        let ancestors = list(&policy["status"]["ancestors"]);
+        let ancestor = ancestors.iter().find(|ancestor| ancestor["ancestorRef"]["name"] == *gateway);
+        let ancestor = ancestor.ok_or_else(|| format!("{of}: no status for {gateway}"))?;
+        current(&policy, &ancestor["conditions"]).map_err(|e| format!("{of}: {e}"))?;
+        has(&ancestor["conditions"], &args[2]).map_err(|e| format!("{of}: {e}"))
     }
 
     async fn gateway_condition(&self, args: &[Value]) -> Outcome<()> {

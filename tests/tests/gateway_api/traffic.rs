@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     bed::Bed,
+    certificates,
     client::{self, Answer, Ask, Outcome},
     statuses::reference,
 };
@@ -19,9 +20,19 @@ use super::{
 pub(crate) async fn http(bed: &Bed, entry: &Value) -> Outcome<()> {
     let to = target(bed, entry).await?;
     let request = &entry["request"];
-    let ask = ask_of(to, request);
+    let mut ask = ask_of(to, request);
+    if entry["scheme"] == "https" {
+        ask.tls = Some(certificates::client(bed, &entry["tls"]).await?);
+    }
     let expect = &entry["expect"];
-    let answer = client::ask(&ask).await?;
+    let answer = client::ask(&ask).await;
+    if expect["fail"] == true {
+        return match answer {
+            Ok(answer) if answer.status == 200 => Err(format!("{} {}: it was answered", ask.host, ask.path)),
+            _ => Ok(()),
+        };
+    }
+    let answer = answer?;
     let statuses = expect["status"].as_array().cloned().unwrap_or_default();
     if !statuses.iter().any(|status| *status == answer.status.as_u16()) {
         let body = String::from_utf8_lossy(&answer.body[..answer.body.len().min(200)]).into_owned();
@@ -75,6 +86,16 @@ pub(crate) async fn mirrored_share(bed: &Bed, entry: &Value) -> Outcome<()> {
     if (seen - wanted).abs() > 0.05 { Err(format!("{seen} mirrored, wanted {wanted}")) } else { Ok(()) }
 }
 
+/// A connection of an entry of `tls_reject` comes to nothing.
+pub(crate) async fn tls_reject(bed: &Bed, entry: &Value) -> Outcome<()> {
+    // The one name that the table takes from a route is that of its manifest.
+    let sni = entry["args"][0].as_str().unwrap_or("example.com");
+    let trusts = json!({"Name": "tls-checks-certificate", "Namespace": "gateway-conformance-infra"});
+    let of = json!({"server_ca": {"$secret": trusts, "part": "tls.crt"}, "client_cert": null, "sni": sni});
+    let (connector, _) = certificates::client(bed, &of).await?;
+    client::tls_reject(target(bed, entry).await?, &connector, sni).await
+}
+
 /// Where an entry's requests go: the Gateway's address, the listener's port or the one given or 80.
 pub(crate) async fn target(bed: &Bed, entry: &Value) -> Outcome<SocketAddr> {
     if let Some(client) = entry["from_client"]["app"].as_str() {
@@ -111,6 +132,7 @@ fn ask_of(to: SocketAddr, request: &Value) -> Ask {
     let uuid = format!("{}-{}", std::process::id(), FRESH.fetch_add(1, Ordering::Relaxed));
     Ask {
         to,
+        tls: None,
         http2: request["protocol"] == "H2C_PRIOR_KNOWLEDGE",
         method: text("method").unwrap_or_else(|| "GET".to_owned()),
         host: host.unwrap_or_else(|| to.to_string()),

@@ -18,8 +18,8 @@ use crate::{
     finding::Finding,
     scope::{Attribute, Scope},
     world::{
-        DestinationRuleEntry, Endpoint, Fact, GatewayEntry, MeshConfig, ParentId, Service, ServiceId,
-        SidecarEntry, VirtualServiceEntry, World,
+        BackendPolicyEntry, DestinationRuleEntry, Endpoint, Fact, GatewayEntry, MeshConfig, ParentId,
+        Service, ServiceId, SidecarEntry, VirtualServiceEntry, World,
     },
 };
 
@@ -214,6 +214,11 @@ impl<'a> Cx<'a> {
 
     pub(crate) fn gateways(&self) -> &'a [Arc<GatewayEntry>] {
         self.read(Fact::Gateways).gateways()
+    }
+
+    pub(crate) fn backend_policies(&self, service: &Service) -> &'a [Arc<BackendPolicyEntry>] {
+        let (namespace, name) = (&service.namespace, &service.name);
+        self.read(Fact::BackendPolicies(namespace.clone(), name.clone())).backend_policies(namespace, name)
     }
 
     pub(crate) fn routes_of(&self, parent: &ParentId) -> &'a [Arc<Route>] {

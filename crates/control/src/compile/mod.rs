@@ -24,7 +24,7 @@ mod policy;
 pub(crate) mod rds;
 pub(crate) mod route;
 mod tcp;
-mod tls;
+pub(crate) mod tls;
 mod traffic;
 pub(crate) mod unit;
 mod view;

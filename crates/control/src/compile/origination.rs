@@ -10,6 +10,7 @@ use heddle_xds::ClientKind;
 
 use super::{
     cx::Cx,
+    gateway_api::backend_tls,
     policy::Effective,
     tls::{self, Certificate, Client, Credential, Roots, Verification},
 };
@@ -45,8 +46,11 @@ impl fmt::Display for Denial {
     }
 }
 
-/// What a policy asks for on the way to a port.
+/// What is asked for on the way to a port: at gateways by a BackendTLSPolicy of the port, else by the rule.
 pub(crate) fn of(cx: &Cx<'_>, service: &Service, port: u16, effective: &Effective) -> Origination {
+    if let Some(found) = by_policy(cx, service, port) {
+        return found;
+    }
     let (Some(settings), Some(at)) = (&effective.policy.tls, &effective.tls) else {
         return Origination::Plain;
     };
@@ -62,6 +66,23 @@ pub(crate) fn of(cx: &Cx<'_>, service: &Service, port: u16, effective: &Effectiv
             Origination::Denied(Denial { of: ObjectRef { key: at.key.clone(), field }, why })
         }
     }
+}
+
+/// What a BackendTLSPolicy asks for, if there is one. It is for gateways.
+fn by_policy(cx: &Cx<'_>, service: &Service, port: u16) -> Option<Origination> {
+    if !service.kubernetes {
+        return None;
+    }
+    let entry = backend_tls::deciding(cx.backend_policies(service), service, port)?;
+    if cx.role() != Role::Router {
+        return None;
+    }
+    let http2 = service.port(port).is_some_and(|port| port.protocol.is_http2());
+    let alpn: &[&str] = if http2 { &["h2"] } else { &[] };
+    Some(match backend_tls::client(entry, alpn, &|credential| tls::usable(cx, credential)) {
+        Ok((client, credentials)) => Origination::Tls(Box::new(client), credentials),
+        Err(denial) => Origination::Denied(denial),
+    })
 }
 
 type Refusal = (&'static str, Arc<str>);

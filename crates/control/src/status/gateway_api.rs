@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use heddle_resource::Key;
 use serde_json::{Value, json};
 
 use super::{CONTROLLER, Condition};
 use crate::compile::gateway_api::{
     attachment::{Attachment, ListenerOutcome, ParentOutcome},
+    listener::Security,
     model::{GROUP, Gateway, ParentRef},
 };
 
@@ -56,6 +58,8 @@ const FEATURES: &[&str] = &[
     "GRPCRouteRequestHeaderModifier",
     "Gateway",
     "GatewayAddressEmpty",
+    "GatewayFrontendClientCertificateValidation",
+    "GatewayFrontendClientCertificateValidationInsecureFallback",
     "GatewayHTTPListenerIsolation",
     "GatewayPort8080",
     "HTTPRoute",
@@ -91,6 +95,7 @@ const FEATURES: &[&str] = &[
     "MeshHTTPRouteSchemeRedirect",
     "ReferenceGrant",
     "TCPRoute",
+    "TLSRoute",
 ];
 
 /// `Gateway.status`, given the proxies that serve it.
@@ -123,14 +128,29 @@ pub(crate) fn gateway(attachment: &Attachment, proxies: &[Deployed]) -> Value {
             })
         })
         .collect();
+    let mut of_gateway = vec![attachment.accepted.clone(), programmed];
+    of_gateway.extend(insecure(attachment));
     let addresses: BTreeSet<_> = proxies.iter().filter_map(|proxy| proxy.address).collect();
     let addresses: Vec<_> =
         addresses.into_iter().map(|ip| json!({"type": "IPAddress", "value": ip.to_string()})).collect();
     json!({
         "addresses": addresses,
-        "conditions": conditions([&attachment.accepted, &programmed], generation),
+        "conditions": conditions(&of_gateway, generation),
         "listeners": listeners,
     })
+}
+
+/// What the specification asks for where clients that fail verification are let in all the same.
+fn insecure(attachment: &Attachment) -> Option<Condition> {
+    let lenient = |outcome: &&ListenerOutcome| {
+        matches!(&outcome.security, Security::Ends { clients: Some((_, true)), .. })
+    };
+    let listeners = attachment.gateway.listeners.iter().zip(&attachment.listeners);
+    let names: Vec<_> =
+        listeners.filter(|(_, outcome)| lenient(outcome)).map(|(listener, _)| &*listener.name).collect();
+    let message = format!("clients without a valid certificate are let in on listeners {}", names.join(", "));
+    let condition = Condition::yes("InsecureFrontendValidationMode", "ConfigurationChanged");
+    (!names.is_empty()).then(|| condition.with_message(message))
 }
 
 fn supported_kinds(outcome: &ListenerOutcome) -> Value {
@@ -177,6 +197,19 @@ pub(crate) fn route<'a>(outcomes: impl IntoIterator<Item = &'a ParentOutcome>, g
         })
         .collect();
     json!({ "parents": parents })
+}
+
+/// `status` of a policy: one entry for each Gateway that it concerns.
+pub(crate) fn policy(gateways: &[&Key], all: [&Condition; 2], generation: i64) -> Value {
+    let ancestor = |gateway: &&Key| {
+        let of =
+            json!({"group": GROUP, "kind": "Gateway", "namespace": gateway.namespace, "name": gateway.name});
+        json!({
+            "ancestorRef": of, "controllerName": CONTROLLER, "conditions": conditions(all, generation),
+        })
+    };
+    // The specification allows for sixteen.
+    json!({ "ancestors": gateways.iter().take(16).map(ancestor).collect::<Vec<_>>() })
 }
 
 fn parent_ref(parent: &ParentRef) -> Value {

@@ -13,17 +13,21 @@ use super::{
     gateway_api::{self, Deployed},
 };
 use crate::{
-    compile::gateway_api::{
-        around::Around,
-        attachment::{self, Attachment, ParentOutcome},
-        mesh,
-        model::Route,
-        read,
+    compile::{
+        gateway_api::{
+            around::Around,
+            attachment::{self, Attachment, ParentOutcome},
+            backend::Surroundings,
+            backend_tls, mesh,
+            model::Route,
+            read,
+        },
+        tls::Credential,
     },
     finding::{Finding, code},
     push::{Convergence, NodeStatus},
     scope::GatewayFamily,
-    world::{ParentId, World},
+    world::{BackendPolicyEntry, ParentId, World},
 };
 
 /// What a report is made of.
@@ -56,6 +60,7 @@ impl Report<'_> {
         self.classes(&mut all);
         let attachments = self.gateways(&mut all);
         self.routes(&attachments, &mut all);
+        self.backend_policies(&attachments, &mut all);
         for kind in ISTIO_KINDS {
             for object in self.world.objects(kind) {
                 all.insert(object.key(), self.istio(object));
@@ -154,6 +159,63 @@ impl Report<'_> {
             }
             all.insert(object.key(), status);
         }
+    }
+
+    /// The status of every BackendTLSPolicy, towards each Gateway that routes to what it is for.
+    fn backend_policies(&self, attachments: &[Attachment], all: &mut BTreeMap<Key, Value>) {
+        let usable = |credential: &Credential| Around::new(self.world).usable(credential);
+        for object in self.world.objects(&kind::BACKEND_TLS_POLICY) {
+            let Spec::BackendTlsPolicy(spec) = &object.spec else { continue };
+            let entry = BackendPolicyEntry { object: object.clone(), spec: spec.clone() };
+            let outcome = backend_tls::judge(&entry, &usable);
+            let accepted = self.conflict(object, &entry).unwrap_or(outcome.accepted);
+            let ancestors = attachments.iter().filter(|attachment| self.leads_to(attachment, &entry));
+            let ancestors: Vec<_> = ancestors.map(|attachment| &attachment.gateway.key).collect();
+            let told = object.json["status"]["ancestors"].as_array().is_some_and(|told| !told.is_empty());
+            if !ancestors.is_empty() || told {
+                let generation = object.meta.generation;
+                let status = gateway_api::policy(&ancestors, [&accepted, &outcome.resolved], generation);
+                all.insert(object.key(), status);
+            }
+        }
+    }
+
+    /// Whether an older policy holds for everything that this one is for.
+    fn conflict(&self, object: &Object, entry: &BackendPolicyEntry) -> Option<Condition> {
+        let mut winner = None;
+        for target in entry.spec.spec.target_refs.iter().filter(|to| to.kind == "Service") {
+            let name: Arc<str> = target.name.as_str().into();
+            let same = |other: &&Arc<BackendPolicyEntry>| {
+                other.spec.spec.target_refs.iter().any(|to| {
+                    to.kind == target.kind && to.name == target.name && to.section_name == target.section_name
+                })
+            };
+            let first = self.world.backend_policies(&object.meta.namespace, &name).iter().find(same)?;
+            if first.object.key() == object.key() {
+                return None;
+            }
+            winner = Some(first.object.key());
+        }
+        let message = format!("spec.targetRefs: {}, which is older, is for the same", winner?);
+        Some(Condition::no("Accepted", "Conflicted", message))
+    }
+
+    /// Whether a route of a Gateway has a backend that a policy is for.
+    fn leads_to(&self, attachment: &Attachment, entry: &BackendPolicyEntry) -> bool {
+        let namespace = &entry.object.meta.namespace;
+        let backends =
+            attachment.routes.iter().flat_map(|outcome| &outcome.route.rules).flat_map(|r| &r.backends);
+        let mut services =
+            backends.filter(|backend| backend.to.group.is_empty() && backend.to.kind == "Service");
+        services.any(|backend| {
+            *backend.to.namespace == **namespace
+                && entry
+                    .spec
+                    .spec
+                    .target_refs
+                    .iter()
+                    .any(|to| to.name == backend.to.name && to.kind == "Service")
+        })
     }
 
     /// `status` of an Istio kind: `Accepted`, `Programmed` k of n with the first refusal, `Unsupported`.

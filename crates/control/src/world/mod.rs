@@ -22,7 +22,7 @@ use rustc_hash::FxHashSet;
 pub use host::ExportTo;
 pub use parents::ParentId;
 pub use protocol::Protocol;
-pub use rules::{DestinationRuleEntry, GatewayEntry, SidecarEntry, VirtualServiceEntry};
+pub use rules::{BackendPolicyEntry, DestinationRuleEntry, GatewayEntry, SidecarEntry, VirtualServiceEntry};
 pub use service::{Endpoint, Health, Port, Resolution, Service, ServiceId, Target, Workload};
 
 use parents::Parents;
@@ -79,6 +79,8 @@ pub enum Fact {
     Gateways,
     /// The Gateway API routes that refer to an object as their parent.
     RoutesOf(ParentId),
+    /// The BackendTLSPolicies for a Service, by namespace and name.
+    BackendPolicies(Arc<str>, Arc<str>),
     /// One object, or its absence.
     Object(Key),
     /// All objects of a kind.

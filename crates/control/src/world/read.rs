@@ -7,8 +7,8 @@ use heddle_xds::NodeInfo;
 use imbl::OrdMap;
 
 use super::{
-    DestinationRuleEntry, Endpoint, GatewayEntry, ParentId, Service, ServiceId, SidecarEntry,
-    VirtualServiceEntry, World, registry,
+    BackendPolicyEntry, DestinationRuleEntry, Endpoint, GatewayEntry, ParentId, Service, ServiceId,
+    SidecarEntry, VirtualServiceEntry, World, registry,
 };
 use crate::{
     compile::gateway_api::model::Route,
@@ -124,6 +124,11 @@ impl World {
     /// The Sidecars of a namespace, older first.
     pub fn sidecars(&self, namespace: &str) -> &[Arc<SidecarEntry>] {
         self.rules.sidecars.get(namespace).map_or(&[], |entries| entries)
+    }
+
+    /// The BackendTLSPolicies for a Service, older first.
+    pub fn backend_policies(&self, namespace: &Arc<str>, name: &Arc<str>) -> &[Arc<BackendPolicyEntry>] {
+        self.rules.backend_tls.get(&(namespace.clone(), name.clone())).map_or(&[], |entries| entries)
     }
 
     /// The Istio Gateways, older first.

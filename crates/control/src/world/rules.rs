@@ -4,6 +4,7 @@ use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
 
 use heddle_resource::{
     Object, Spec,
+    gateway::BackendTlsPolicy,
     istio::{DestinationRule, Gateway, Sidecar, VirtualService},
 };
 use imbl::{HashMap, OrdMap};
@@ -53,6 +54,13 @@ impl GatewayEntry {
     }
 }
 
+/// A BackendTLSPolicy.
+#[derive(Debug)]
+pub struct BackendPolicyEntry {
+    pub object: Arc<Object>,
+    pub spec: Arc<BackendTlsPolicy>,
+}
+
 /// What rule indexes hold.
 trait Entry {
     fn object(&self) -> &Arc<Object>;
@@ -65,7 +73,7 @@ macro_rules! entries {
         }
     })* };
 }
-entries!(VirtualServiceEntry, DestinationRuleEntry, SidecarEntry, GatewayEntry);
+entries!(VirtualServiceEntry, DestinationRuleEntry, SidecarEntry, GatewayEntry, BackendPolicyEntry);
 
 /// The older object first, then by namespace and name.
 pub(super) fn older(a: &Object, b: &Object) -> Ordering {
@@ -84,6 +92,8 @@ pub(super) struct Rules {
     pub(super) destination: HashMap<Arc<str>, List<DestinationRuleEntry>>,
     pub(super) sidecars: HashMap<Arc<str>, List<SidecarEntry>>,
     pub(super) gateways: Arc<Vec<Arc<GatewayEntry>>>,
+    /// By namespace and name of the Service.
+    pub(super) backend_tls: HashMap<(Arc<str>, Arc<str>), List<BackendPolicyEntry>>,
 }
 
 impl Rules {
@@ -149,6 +159,14 @@ impl Rules {
                 gateways.sort_by(|a, b| older(&a.object, &b.object));
                 dirty.mark(Fact::Gateways);
             }
+            Spec::BackendTlsPolicy(spec) => {
+                let entry = Arc::new(BackendPolicyEntry { object: object.clone(), spec: spec.clone() });
+                for target in targets(object, spec) {
+                    let list = with(self.backend_tls.get(&target), &entry);
+                    self.backend_tls.insert(target.clone(), list);
+                    dirty.mark(Fact::BackendPolicies(target.0, target.1));
+                }
+            }
             _ => {}
         }
     }
@@ -196,9 +214,24 @@ impl Rules {
                 Arc::make_mut(&mut self.gateways).retain(|entry| entry.object.key() != object.key());
                 dirty.mark(Fact::Gateways);
             }
+            Spec::BackendTlsPolicy(spec) => {
+                for target in targets(object, spec) {
+                    match without(self.backend_tls.get(&target), object) {
+                        Some(list) => self.backend_tls.insert(target.clone(), list),
+                        None => self.backend_tls.remove(&target),
+                    };
+                    dirty.mark(Fact::BackendPolicies(target.0, target.1));
+                }
+            }
             _ => {}
         }
     }
+}
+
+/// The Services that a policy is for, each once.
+fn targets(object: &Object, policy: &BackendTlsPolicy) -> BTreeSet<(Arc<str>, Arc<str>)> {
+    let of_services = policy.spec.target_refs.iter().filter(|to| to.group.is_empty() && to.kind == "Service");
+    of_services.map(|to| (object.meta.namespace.clone(), to.name.as_str().into())).collect()
 }
 
 /// Where a VirtualService is looked up: each pair of gateway and host once; gateways other than `mesh`

@@ -83,7 +83,7 @@ described! {
         /// Port number.
         acts "port" port: u16, required;
         /// `HTTP`, `HTTPS`, `TLS`, `TCP`, `UDP` or DOMAIN/NAME.
-        acts "protocol" protocol: String, required, denies("HTTPS", "TLS"), later("UDP");
+        acts "protocol" protocol: String, required, later("UDP");
         /// TLS.
         acts "tls" tls: Option<ListenerTls>;
         /// Routes that may attach; absent: of its namespace.
@@ -173,7 +173,7 @@ described! {
         /// Towards backends.
         later "backend" backend: Option<GatewayBackendTls>;
         /// Towards clients.
-        denies "frontend" frontend: Option<FrontendTlsConfig>;
+        acts "frontend" frontend: Option<FrontendTlsConfig>;
     }
 
     /// TLS towards backends.
@@ -185,31 +185,31 @@ described! {
     /// TLS towards clients.
     pub struct FrontendTlsConfig {
         /// On every HTTPS port.
-        denies "default" default: Option<FrontendTls>, required;
+        acts "default" default: Option<FrontendTls>, required;
         /// On single ports.
-        denies "perPort" per_port: Vec<PortFrontendTls>, keys("port");
+        acts "perPort" per_port: Vec<PortFrontendTls>, keys("port");
     }
 
     /// TLS towards the clients of one port.
     pub struct PortFrontendTls {
         /// Port.
-        denies "port" port: u16, required;
+        acts "port" port: u16, required;
         /// Settings.
-        denies "tls" tls: Option<FrontendTls>, required;
+        acts "tls" tls: Option<FrontendTls>, required;
     }
 
     /// TLS towards clients.
     pub struct FrontendTls {
         /// Verification of clients.
-        denies "validation" validation: Option<FrontendValidation>;
+        acts "validation" validation: Option<FrontendValidation>;
     }
 
     /// Verification of clients.
     pub struct FrontendValidation {
         /// ConfigMaps with authorities.
-        denies "caCertificateRefs" ca_certificate_refs: Vec<ObjectReference>;
+        acts "caCertificateRefs" ca_certificate_refs: Vec<ObjectReference>;
         /// What happens to clients that fail.
-        denies "mode" mode: Option<String>, one_of("AllowValidOnly", "AllowInsecureFallback");
+        acts "mode" mode: Option<String>, one_of("AllowValidOnly", "AllowInsecureFallback");
     }
 
     /// Namespaces whose ListenerSets may attach.

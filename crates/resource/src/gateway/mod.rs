@@ -1,9 +1,11 @@
 //! Gateway API kinds.
 
+mod backend_tls;
 mod filter;
 mod listener;
 mod route;
 
+pub use backend_tls::*;
 pub use filter::*;
 pub use listener::*;
 pub use route::*;

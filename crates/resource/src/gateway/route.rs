@@ -249,8 +249,8 @@ described! {
         acts "parentRefs" parent_refs: Vec<ParentReference>;
         /// Server names, `*.suffix` allowed; none: those of the listener.
         acts "hostnames" hostnames: Vec<String>;
-        /// Rules; TLS is neither passed through nor ended yet.
-        denies "rules" rules: Vec<L4RouteRule>, required;
+        /// Rules; the first acts.
+        acts "rules" rules: Vec<L4RouteRule>, required;
         /// Whether it attaches to default Gateways.
         later "useDefaultGateways" use_default_gateways: Option<String>, one_of("All", "None");
     }

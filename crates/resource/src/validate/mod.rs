@@ -3,6 +3,7 @@
 //! The rules are those of the APIs: the checks of Istio's webhook, and the CEL rules of the published CRDs. Where
 //! heddle differs, the test `agreement` says why.
 
+mod backend_tls;
 mod core;
 mod destination_rule;
 mod gateway;
@@ -38,6 +39,7 @@ pub(crate) fn object(object: &Object, findings: &mut Vec<Diagnostic>) {
         Spec::GrpcRoute(route) => gateway_route::grpc(&route.spec, &mut at),
         Spec::TcpRoute(route) => gateway_route::tcp(&route.spec, &mut at),
         Spec::TlsRoute(route) => gateway_route::tls(&route.spec, &mut at),
+        Spec::BackendTlsPolicy(policy) => backend_tls::policy(&policy.spec, &mut at),
         Spec::ReferenceGrant(grant) => gateway::grant(&grant.spec, &mut at),
         Spec::Service(service) => core::service(&service.spec, &mut at),
         Spec::EndpointSlice(slice) => core::endpoint_slice(slice, &mut at.root()),

@@ -10,7 +10,12 @@ use super::{
     read,
 };
 use crate::{
-    compile::{cluster::outbound_name, cx::Cx, rds, route},
+    compile::{
+        cluster::outbound_name,
+        cx::Cx,
+        rds, route,
+        tls::{self, Credential},
+    },
     world::{Service, World},
 };
 
@@ -22,6 +27,8 @@ pub(crate) trait Facts {
     fn cluster_domain(&self) -> &str;
     /// See [`Surroundings::cluster`].
     fn cluster(&self, to: &Destination) -> Result<String, String>;
+    /// See [`Surroundings::usable`].
+    fn usable(&self, credential: &Credential) -> Result<(), Arc<str>>;
 }
 
 impl Facts for Cx<'_> {
@@ -50,6 +57,10 @@ impl Facts for Cx<'_> {
             None => Ok(self.name(outbound_name(to.port, "", &to.host))),
         }
     }
+
+    fn usable(&self, credential: &Credential) -> Result<(), Arc<str>> {
+        tls::usable(self, credential)
+    }
 }
 
 impl Facts for World {
@@ -71,6 +82,10 @@ impl Facts for World {
 
     fn cluster(&self, to: &Destination) -> Result<String, String> {
         Ok(outbound_name(to.port, "", &to.host))
+    }
+
+    fn usable(&self, credential: &Credential) -> Result<(), Arc<str>> {
+        credential.fault(&|key| World::object(self, key)).map_or(Ok(()), |fault| Err(fault.into()))
     }
 }
 
@@ -161,14 +176,7 @@ impl<F: Facts> Surroundings for Around<'_, F> {
         self.facts.cluster(to)
     }
 
-    fn certificate(&self, namespace: &str, name: &str) -> Option<bool> {
-        let secret = self.facts.object(&Key::new(&kind::SECRET, namespace, name))?;
-        let Spec::Secret(secret) = &secret.spec else { return Some(false) };
-        let pem = |key: &str| {
-            let given = secret.string_data.get(key).is_some_and(|text| text.contains("-----BEGIN"));
-            // `-----BEGIN` in base64.
-            given || secret.data.get(key).is_some_and(|data| data.starts_with("LS0tLS1CRUdJT"))
-        };
-        Some(pem("tls.crt") && pem("tls.key"))
+    fn usable(&self, credential: &Credential) -> Result<(), Arc<str>> {
+        self.facts.usable(credential)
     }
 }

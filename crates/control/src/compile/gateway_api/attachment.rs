@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{
     backend::{self, Surroundings},
     hostname::Hostname,
-    listener,
+    listener::{self, Security},
     model::{Gateway, Listener, ParentRef, Route, RouteKind},
 };
 use crate::status::Condition;
@@ -30,6 +30,7 @@ pub(crate) struct ListenerOutcome {
     pub(crate) accepted: Condition,
     pub(crate) conflicted: Condition,
     pub(crate) resolved: Condition,
+    pub(crate) security: Security,
     /// In order of seniority.
     pub(crate) attached: Vec<Attached>,
 }
@@ -37,7 +38,10 @@ pub(crate) struct ListenerOutcome {
 impl ListenerOutcome {
     /// Whether traffic is taken on it.
     pub(crate) fn serves(&self) -> bool {
-        self.accepted.holds() && !self.conflicted.holds() && !self.kinds.is_empty()
+        self.accepted.holds()
+            && !self.conflicted.holds()
+            && !self.kinds.is_empty()
+            && self.security != Security::Broken
     }
 }
 

@@ -129,7 +129,7 @@ fn tls_is_not_served_in_the_clear() {
     let attachment = fixture.attach("edge");
     assert!(attachment.accepted.holds());
     assert_eq!(attachment.accepted.reason, "ListenersNotValid");
-    assert_eq!(attachment.listeners[1].accepted.reason, "UnsupportedProtocol");
+    assert!(attachment.listeners[1].accepted.holds() && !attachment.listeners[1].serves());
     assert_eq!(attachment.listeners[1].resolved.reason, "InvalidCertificateRef");
     assert_eq!(super::super::table::ports(&attachment), [(80, "HTTP")]);
     assert_eq!(
@@ -250,6 +250,6 @@ fn a_route_that_cannot_act_counts_and_carries_nothing() {
     let attachment = fixture.attach("edge");
     assert_eq!(Fixture::verdict(&attachment, "bad").0, "UnsupportedValue", "{spec}");
     assert_eq!(attachment.listeners[0].attached.len(), 2);
-    let hosts = super::super::table::virtual_hosts(&attachment, 80, &fixture);
+    let hosts = super::super::table::virtual_hosts(&attachment, 80, None, &fixture);
     assert_eq!(hosts.iter().map(|host| host.routes.len()).sum::<usize>(), 1);
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::model::{Backend, Filter, Path, PathEdit, Reference, Route, RouteKind, Rule};
-use crate::status::Condition;
+use crate::{compile::tls::Credential, status::Condition};
 
 /// Everything that judging routes reads besides gateways and routes.
 pub(crate) trait Surroundings {
@@ -18,8 +18,8 @@ pub(crate) trait Surroundings {
     /// The cluster that stands for a destination; an error where something protects the way there that is
     /// not built, so that nothing may be sent.
     fn cluster(&self, to: &Destination) -> Result<String, String>;
-    /// Whether a Secret holds a certificate and its key; nothing where there is no such Secret.
-    fn certificate(&self, namespace: &str, name: &str) -> Option<bool>;
+    /// Whether a certificate or authorities can be used; the error names object, field and cause.
+    fn usable(&self, credential: &Credential) -> Result<(), Arc<str>>;
 }
 
 /// What is read of a service.

@@ -10,6 +10,7 @@ use super::{
     model::{Gateway, Grant, Reference, Route},
     read,
 };
+use crate::compile::tls::Credential;
 
 #[derive(Default)]
 pub(super) struct Fixture {
@@ -96,7 +97,9 @@ impl Surroundings for Fixture {
         Ok(format!("outbound|{}||{}", to.port, to.host))
     }
 
-    fn certificate(&self, _: &str, _: &str) -> Option<bool> {
-        None
+    /// What is called `none` is missing.
+    fn usable(&self, credential: &Credential) -> Result<(), Arc<str>> {
+        let name = credential.resource_name();
+        if name.ends_with("/none") { Err(format!("there is no {name}").into()) } else { Ok(()) }
     }
 }

@@ -5,7 +5,9 @@ use super::{
     backend::Surroundings,
     model::{GROUP, Gateway, Listener, Reference, RouteKind},
 };
-use crate::status::Condition;
+use heddle_resource::{Key, kind};
+
+use crate::{compile::tls::Credential, status::Condition};
 
 /// Judges every listener of a Gateway.
 pub(crate) fn judge(gateway: &Gateway, around: &dyn Surroundings) -> Vec<ListenerOutcome> {
@@ -15,10 +17,12 @@ pub(crate) fn judge(gateway: &Gateway, around: &dyn Surroundings) -> Vec<Listene
         .enumerate()
         .map(|(at, listener)| {
             let (kinds, unknown) = supported_kinds(listener);
+            let Secured { security, unresolved, unacceptable } = secured(gateway, listener, around);
             ListenerOutcome {
-                resolved: resolved(gateway, listener, unknown, around),
+                resolved: resolved(listener, unknown, unresolved),
                 kinds,
-                accepted: accepted(listener),
+                accepted: accepted(listener, unacceptable),
+                security,
                 conflicted: conflicted(gateway, at),
                 attached: Vec::new(),
             }
@@ -78,20 +82,29 @@ fn supported_kinds(listener: &Listener) -> (Vec<RouteKind>, Option<&str>) {
     (kinds, unknown)
 }
 
-fn accepted(listener: &Listener) -> Condition {
+fn accepted(listener: &Listener, unacceptable: Option<Fault>) -> Condition {
     let refused = |reason, message: String| Condition::no("Accepted", reason, message);
     let protocol = &listener.protocol;
+    let tls = listener.tls.as_ref();
     match &**protocol {
-        "HTTP" | "TCP" => Condition::yes("Accepted", "Accepted"),
-        "TLS" if listener.tls.as_ref().is_none_or(|tls| !tls.passthrough) => refused(
+        "TLS" if tls.is_none_or(|tls| !tls.passthrough) => refused(
             "UnsupportedValue",
-            "tls.mode Terminate is not built yet; nothing is served here in the clear".into(),
+            "tls.mode Terminate is not built yet for protocol TLS; nothing is served here in the clear"
+                .into(),
         ),
-        "HTTPS" | "TLS" => refused(
+        "HTTPS" | "TLS" if tls.is_some_and(|tls| tls.old_validation) => refused(
+            "UnsupportedValue",
+            "tls.frontendValidation of a listener is not built yet: use spec.tls.frontend of the Gateway"
+                .into(),
+        ),
+        "HTTP" | "TCP" | "HTTPS" | "TLS" => match unacceptable {
+            Some((reason, message)) => refused(reason, message),
+            None => Condition::yes("Accepted", "Accepted"),
+        },
+        _ => refused(
             "UnsupportedProtocol",
-            format!("protocol {protocol} is not built yet; nothing is served here in the clear"),
+            format!("protocol {protocol} is not supported; use HTTP, HTTPS, TLS or TCP"),
         ),
-        _ => refused("UnsupportedProtocol", format!("protocol {protocol} is not supported; use HTTP or TCP")),
     }
 }
 
@@ -127,48 +140,133 @@ fn family(listener: &Listener) -> &str {
     }
 }
 
-fn resolved(
-    gateway: &Gateway,
-    listener: &Listener,
-    unknown: Option<&str>,
-    around: &dyn Surroundings,
-) -> Condition {
+fn resolved(listener: &Listener, unknown: Option<&str>, unresolved: Option<Fault>) -> Condition {
     let refused = |reason, message: String| Condition::no("ResolvedRefs", reason, message);
     if let Some(kind) = unknown {
         let message =
             format!("allowedRoutes.kinds: a listener of protocol {} carries no {kind}", listener.protocol);
         return refused("InvalidRouteKinds", message);
     }
-    let certificates = listener.tls.iter().flat_map(|tls| &tls.certificates);
-    for certificate in certificates {
-        if let Some((reason, message)) = bad_certificate(gateway, certificate, around) {
-            return refused(reason, message);
-        }
+    match unresolved {
+        Some((reason, message)) => refused(reason, message),
+        None => Condition::yes("ResolvedRefs", "ResolvedRefs"),
     }
-    Condition::yes("ResolvedRefs", "ResolvedRefs")
 }
 
-fn bad_certificate(
+/// Reason and message of a condition.
+type Fault = (&'static str, String);
+
+/// How a listener's connections are protected.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Security {
+    /// Not at all, as it says.
+    Plain,
+    /// By the backend.
+    Passthrough,
+    /// Here.
+    Ends {
+        certificates: Vec<Credential>,
+        /// Who verifies clients, and whether those that fail are let in all the same.
+        clients: Option<(Credential, bool)>,
+    },
+    /// What it needs is missing: nothing is served.
+    Broken,
+}
+
+struct Secured {
+    security: Security,
+    /// Of `ResolvedRefs`.
+    unresolved: Option<Fault>,
+    /// Of `Accepted`.
+    unacceptable: Option<Fault>,
+}
+
+fn secured(gateway: &Gateway, listener: &Listener, around: &dyn Surroundings) -> Secured {
+    let passes = listener.tls.as_ref().is_some_and(|tls| tls.passthrough);
+    let plain = |security| Secured { security, unresolved: None, unacceptable: None };
+    let broken = |fault| Secured { security: Security::Broken, unresolved: Some(fault), unacceptable: None };
+    match &*listener.protocol {
+        "HTTPS" => {}
+        "TLS" if passes => return plain(Security::Passthrough),
+        "TLS" => {}
+        _ => return plain(Security::Plain),
+    }
+    let named = listener.tls.iter().flat_map(|tls| &tls.certificates);
+    let mut certificates = Vec::new();
+    for reference in named {
+        match certificate(gateway, reference, around) {
+            Ok(credential) => certificates.push(credential),
+            Err(fault) => return broken(fault),
+        }
+    }
+    if certificates.is_empty() {
+        return broken(("InvalidCertificateRef", "tls.certificateRefs names no certificate".to_owned()));
+    }
+    let Some((validation, field)) = gateway.frontend.at(listener.port) else {
+        return plain(Security::Ends { certificates, clients: None });
+    };
+    let judged = validation.authorities.iter().map(|reference| authority(gateway, reference, &field, around));
+    let (good, bad): (Vec<_>, Vec<_>) = judged.partition(Result::is_ok);
+    let keys: Vec<Key> = good.into_iter().flatten().collect();
+    let unresolved = bad.into_iter().find_map(Result::err);
+    if keys.is_empty() {
+        let message =
+            format!("{field}.caCertificateRefs: none of them can be used; nobody is let in unverified");
+        return Secured {
+            security: Security::Broken,
+            unresolved,
+            unacceptable: Some(("NoValidCACertificate", message)),
+        };
+    }
+    let clients = Some((Credential::Bundle(keys.into()), validation.insecure));
+    Secured { security: Security::Ends { certificates, clients }, unresolved, unacceptable: None }
+}
+
+fn certificate(
     gateway: &Gateway,
     certificate: &Reference,
     around: &dyn Surroundings,
-) -> Option<(&'static str, String)> {
+) -> Result<Credential, Fault> {
     const INVALID: &str = "InvalidCertificateRef";
     if !certificate.group.is_empty() || certificate.kind != "Secret" {
-        return Some((INVALID, format!("certificateRefs: {certificate} is no Secret")));
+        return Err((INVALID, format!("certificateRefs: {certificate} is no Secret")));
     }
     if certificate.namespace != *gateway.key.namespace
         && !around.permits(GROUP, "Gateway", &gateway.key.namespace, certificate)
     {
         let message = format!("certificateRefs: no ReferenceGrant in its namespace permits {certificate}");
-        return Some(("RefNotPermitted", message));
+        return Err(("RefNotPermitted", message));
     }
-    match around.certificate(&certificate.namespace, &certificate.name) {
-        None => Some((INVALID, format!("certificateRefs: {certificate} does not exist"))),
-        Some(false) => Some((
-            INVALID,
-            format!("certificateRefs: {certificate} holds no certificate and key in PEM (tls.crt, tls.key)"),
-        )),
-        Some(true) => None,
+    let credential = Credential::pair(&certificate.namespace, &certificate.name);
+    match around.usable(&credential) {
+        Ok(()) => Ok(credential),
+        Err(fault) => Err((INVALID, format!("certificateRefs: {fault}"))),
+    }
+}
+
+/// An object with authorities that clients are verified by.
+fn authority(
+    gateway: &Gateway,
+    to: &Reference,
+    field: &str,
+    around: &dyn Surroundings,
+) -> Result<Key, Fault> {
+    let kind = match (&*to.group, &*to.kind) {
+        ("", "ConfigMap") => &kind::CONFIG_MAP,
+        ("", "Secret") => &kind::SECRET,
+        _ => {
+            let message = format!("{field}.caCertificateRefs: {to} is neither a ConfigMap nor a Secret");
+            return Err(("InvalidCACertificateKind", message));
+        }
+    };
+    if to.namespace != *gateway.key.namespace && !around.permits(GROUP, "Gateway", &gateway.key.namespace, to)
+    {
+        let message = format!("{field}.caCertificateRefs: no ReferenceGrant in its namespace permits {to}");
+        return Err(("RefNotPermitted", message));
+    }
+    let key = Key::new(kind, to.namespace.as_str(), to.name.as_str());
+    match around.usable(&Credential::Bundle([key.clone()].into())) {
+        Ok(()) => Ok(key),
+        Err(fault) => Err(("InvalidCACertificateRef", format!("{field}.caCertificateRefs: {fault}"))),
     }
 }

@@ -6,16 +6,18 @@
 pub(crate) mod around;
 pub(crate) mod attachment;
 pub(crate) mod backend;
+pub(crate) mod backend_tls;
 mod filter;
 #[cfg(test)]
 mod fixture;
 pub(crate) mod hostname;
-mod listener;
+pub(crate) mod listener;
 pub(crate) mod mesh;
 pub(crate) mod model;
 mod precedence;
 pub(crate) mod read;
 mod rule;
+mod secure;
 pub(crate) mod table;
 mod units;
 

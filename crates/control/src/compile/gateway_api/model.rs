@@ -40,6 +40,35 @@ pub(crate) struct Gateway {
     pub(crate) addresses: Vec<Address>,
     /// `spec.infrastructure.parametersRef`, as `KIND NAME`.
     pub(crate) parameters: Option<String>,
+    pub(crate) frontend: Frontend,
+}
+
+/// `spec.tls.frontend`: how clients are verified.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Frontend {
+    pub(crate) default: Option<Validation>,
+    /// In place of the default; nothing: nobody is verified on that port.
+    pub(crate) per_port: Vec<(u16, Option<Validation>)>,
+}
+
+impl Frontend {
+    /// What holds on a port, and the field that says so.
+    pub(crate) fn at(&self, port: u16) -> Option<(&Validation, String)> {
+        match self.per_port.iter().enumerate().find(|(_, (own, _))| *own == port) {
+            Some((n, (_, own))) => {
+                own.as_ref().map(|own| (own, format!("spec.tls.frontend.perPort[{n}].tls.validation")))
+            }
+            None => self.default.as_ref().map(|own| (own, "spec.tls.frontend.default.validation".to_owned())),
+        }
+    }
+}
+
+/// Authorities that clients are verified by.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Validation {
+    pub(crate) authorities: Vec<Reference>,
+    /// `AllowInsecureFallback`: whoever fails is let in all the same.
+    pub(crate) insecure: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,11 +89,13 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<Tls>,
 }
 
-/// A listener's `tls`: enough to say what is wrong with it.
+/// A listener's `tls`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Tls {
     pub(crate) passthrough: bool,
     pub(crate) certificates: Vec<Reference>,
+    /// `frontendValidation`, the old form, which is not built.
+    pub(crate) old_validation: bool,
 }
 
 /// Namespaces whose routes may attach.

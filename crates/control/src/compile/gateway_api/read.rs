@@ -5,8 +5,9 @@ use heddle_resource::{Object, Spec, gateway as api};
 use super::{
     hostname::Hostname,
     model::{
-        Address, Backend, Cors, Filter, From, GROUP, Gateway, Grant, HeaderEdit, Listener, Match, ParentRef,
-        Path, PathEdit, Redirect, Reference, Requirement, Retry, Route, RouteKind, Rule, Share, Text, Tls,
+        Address, Backend, Cors, Filter, From, Frontend, GROUP, Gateway, Grant, HeaderEdit, Listener, Match,
+        ParentRef, Path, PathEdit, Redirect, Reference, Requirement, Retry, Route, RouteKind, Rule, Share,
+        Text, Tls, Validation,
     },
 };
 
@@ -30,7 +31,30 @@ pub(crate) fn gateway(object: &Object) -> Option<Gateway> {
         listeners: spec.listeners.iter().map(|one| listener(one, &object.meta.namespace)).collect(),
         addresses: addresses.collect(),
         parameters,
+        frontend: spec
+            .tls
+            .as_ref()
+            .and_then(|tls| tls.frontend.as_ref())
+            .map_or_else(Frontend::default, |all| frontend(all, &object.meta.namespace)),
     })
+}
+
+fn frontend(all: &api::FrontendTlsConfig, namespace: &str) -> Frontend {
+    let one = |tls: Option<&api::FrontendTls>| {
+        let validation = tls.and_then(|tls| tls.validation.as_ref())?;
+        let authority = |to: &api::ObjectReference| Reference {
+            kind: text(to.kind.as_ref(), "ConfigMap"),
+            ..secret(to, namespace)
+        };
+        Some(Validation {
+            authorities: validation.ca_certificate_refs.iter().map(authority).collect(),
+            insecure: validation.mode.as_deref() == Some("AllowInsecureFallback"),
+        })
+    };
+    Frontend {
+        default: one(all.default.as_ref()),
+        per_port: all.per_port.iter().map(|port| (port.port, one(port.tls.as_ref()))).collect(),
+    }
 }
 
 fn text(text: Option<&String>, default: &str) -> String {
@@ -54,6 +78,7 @@ fn listener(listener: &api::Listener, namespace: &str) -> Listener {
     let tls = listener.tls.as_ref().map(|tls| Tls {
         passthrough: tls.mode.as_deref() == Some("Passthrough"),
         certificates: tls.certificate_refs.iter().map(|to| secret(to, namespace)).collect(),
+        old_validation: tls.frontend_validation.is_some(),
     });
     Listener {
         name: listener.name.clone(),

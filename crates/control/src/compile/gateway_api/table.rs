@@ -25,7 +25,7 @@ pub(crate) fn ports(attachment: &Attachment) -> Vec<(u16, &str)> {
     ports.into_iter().collect()
 }
 
-fn serving(attachment: &Attachment) -> impl Iterator<Item = (&Listener, &ListenerOutcome)> {
+pub(crate) fn serving(attachment: &Attachment) -> impl Iterator<Item = (&Listener, &ListenerOutcome)> {
     let accepted = attachment.accepted.holds();
     let listeners = attachment.gateway.listeners.iter().zip(&attachment.listeners);
     listeners.filter(move |(_, outcome)| accepted && outcome.serves())
@@ -35,23 +35,34 @@ fn serving(attachment: &Attachment) -> impl Iterator<Item = (&Listener, &Listene
 ///
 /// A name belongs to the most specific listener that has it, and to no other (listener isolation);
 /// within a listener, rules of a route with the more specific name come first.
-pub(crate) fn virtual_hosts(attachment: &Attachment, port: u16, around: &dyn Surroundings) -> Vec<HostDraft> {
-    let listeners: Vec<_> = serving(attachment).filter(|(listener, _)| listener.port == port).collect();
+/// `only` gives those of one listener, by its name.
+pub(crate) fn virtual_hosts(
+    attachment: &Attachment,
+    port: u16,
+    only: Option<&str>,
+    around: &dyn Surroundings,
+) -> Vec<HostDraft> {
+    let http = |listener: &Listener| matches!(&*listener.protocol, "HTTP" | "HTTPS");
+    let here = |listener: &Listener| listener.port == port && http(listener);
+    let listeners: Vec<_> = serving(attachment).filter(|(listener, _)| here(listener)).collect();
     let mut domains: BTreeSet<&Hostname> = listeners.iter().map(|(listener, _)| &listener.hostname).collect();
     domains.extend(listeners.iter().flat_map(|(_, outcome)| &outcome.attached).flat_map(|a| &a.hostnames));
     domains
         .into_iter()
-        .map(|domain| {
+        .filter_map(|domain| {
             let owner = listeners
                 .iter()
                 .filter(|(listener, _)| listener.hostname.covers(domain))
                 .max_by_key(|(listener, _)| listener.hostname.specificity());
+            if only.is_some_and(|only| owner.is_none_or(|(listener, _)| listener.name != only)) {
+                return None;
+            }
             let mut candidates: Vec<_> =
                 owner.into_iter().flat_map(|(_, outcome)| within(outcome, domain)).collect();
             candidates.sort_by(precedence::compare);
             let routes =
                 candidates.iter().flat_map(|candidate| rule::routes(around, candidate, port)).collect();
-            HostDraft { domain: domain.clone(), routes }
+            Some(HostDraft { domain: domain.clone(), routes })
         })
         .collect()
 }
@@ -69,7 +80,7 @@ fn within<'a>(outcome: &'a ListenerOutcome, domain: &'a Hostname) -> impl Iterat
         .flat_map(|(route, hostname)| precedence::candidates(route, hostname))
 }
 
-/// Where a TCP port leads: clusters and weights; no cluster for a backend that is invalid.
+/// Where connections lead: clusters and weights; no cluster for a backend that is invalid.
 pub(crate) struct TcpTarget<'a> {
     pub(crate) route: &'a Route,
     pub(crate) clusters: Vec<(Option<String>, u32)>,
@@ -84,7 +95,11 @@ pub(crate) fn tcp_target<'a>(
     let (_, outcome) = serving(attachment).find(|(listener, _)| listener.port == port)?;
     let attached =
         outcome.attached.iter().find(|attached| attached.acts && attached.route.kind == RouteKind::Tcp)?;
-    let route = &*attached.route;
+    Some(target(&attached.route, around))
+}
+
+/// Where the connections of a TCPRoute or TLSRoute go: by its first rule.
+pub(crate) fn target<'a>(route: &'a Route, around: &dyn Surroundings) -> TcpTarget<'a> {
     let backends = route.rules.first().map(|rule| &*rule.backends).unwrap_or_default();
     let clusters = backends
         .iter()
@@ -94,7 +109,7 @@ pub(crate) fn tcp_target<'a>(
             (destination.and_then(|to| around.cluster(&to).ok()), backend.weight)
         })
         .collect();
-    Some(TcpTarget { route, clusters })
+    TcpTarget { route, clusters }
 }
 
 #[cfg(test)]

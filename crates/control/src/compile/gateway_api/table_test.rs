@@ -50,7 +50,7 @@ fn table_of(base: &str, listeners: &str, first: &str, second: &str) -> Vec<(Stri
     let yaml = base.replace("LISTENERS", listeners).replace("FIRST", first).replace("SECOND", second);
     let fixture = Fixture::of(&yaml);
     let attachment = fixture.attach("edge");
-    super::virtual_hosts(&attachment, 80, &fixture)
+    super::virtual_hosts(&attachment, 80, None, &fixture)
         .into_iter()
         .map(|host| (host.domain.to_string(), host.routes.into_iter().map(|draft| draft.route).collect()))
         .collect()

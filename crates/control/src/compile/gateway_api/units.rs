@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use envoy_types::pb::envoy::config::listener::v3::Listener;
+use envoy_types::pb::envoy::config::listener::v3::{Filter, Listener};
 use heddle_xds::{ClientKind, ResourceType};
 
 use super::{
@@ -10,8 +10,8 @@ use super::{
     attachment::{self, Attachment},
     backend::{self, Surroundings},
     mesh,
-    model::{Filter, Route, RouteKind},
-    table,
+    model::{self, Route, RouteKind},
+    secure, table,
 };
 use crate::{
     compile::{
@@ -22,7 +22,7 @@ use crate::{
         gateway,
         hcm::{self, Routes, Side},
         rds, tcp, unit,
-        unit::Value,
+        unit::{Resources, Value},
     },
     scope::GatewayFamily,
     world::{ParentId, Service},
@@ -37,6 +37,8 @@ pub(crate) enum Unit {
     Listener(ParentId, u16),
     /// The route configuration of an HTTP port.
     Route(ParentId, u16),
+    /// The route configuration of a listener that ends TLS, by its name.
+    ListenerRoute(ParentId, u16, Arc<str>),
 }
 
 impl Unit {
@@ -44,7 +46,7 @@ impl Unit {
         match self {
             Self::Attachment(_) => None,
             Self::Listener(..) => Some(ResourceType::Listener),
-            Self::Route(..) => Some(ResourceType::Route),
+            Self::Route(..) | Self::ListenerRoute(..) => Some(ResourceType::Route),
         }
     }
 }
@@ -88,11 +90,11 @@ fn clusters(cx: &Cx<'_>, attachment: &Attachment) -> Vec<unit::Unit> {
 }
 
 /// Every backend of a route, mirrors included.
-fn destinations(route: &Route) -> impl Iterator<Item = &super::model::Backend> {
+fn destinations(route: &Route) -> impl Iterator<Item = &model::Backend> {
     route.rules.iter().flat_map(|rule| {
         let filters = rule.filters.iter().chain(rule.backends.iter().flat_map(|backend| &backend.filters));
         rule.backends.iter().chain(filters.filter_map(|filter| match filter {
-            Filter::Mirror { backend, .. } => Some(backend),
+            model::Filter::Mirror { backend, .. } => Some(backend),
             _ => None,
         }))
     })
@@ -104,7 +106,8 @@ pub(crate) fn compile(cx: &Cx<'_>, unit: &Unit) -> Value {
             judge(cx, id).map_or_else(Value::none, |found| Value::Attachment(Arc::new(found)))
         }
         Unit::Listener(id, port) => listener(cx, id, *port),
-        Unit::Route(id, port) => route(cx, id, *port),
+        Unit::Route(id, port) => route(cx, id, *port, None),
+        Unit::ListenerRoute(id, port, listener) => route(cx, id, *port, Some(listener)),
     }
 }
 
@@ -124,47 +127,59 @@ fn judge(cx: &Cx<'_>, id: &ParentId) -> Option<Attachment> {
     Some(attachment::attach(&Arc::new(gateway), cx.routes_of(id), &Around::new(cx)))
 }
 
-fn route_name(id: &ParentId, port: u16) -> String {
-    format!("http.{port}.{}.{}", id.name, id.namespace)
+pub(super) fn route_name(id: &ParentId, port: u16, listener: Option<&str>) -> String {
+    match listener {
+        None => format!("http.{port}.{}.{}", id.name, id.namespace),
+        Some(listener) => format!("https.{port}.{listener}.{}.{}", id.name, id.namespace),
+    }
 }
 
 fn listener(cx: &Cx<'_>, id: &ParentId, port: u16) -> Value {
     let Some(attachment) = attached(cx, id) else { return Value::none() };
-    let http = table::ports(&attachment).contains(&(port, "HTTP"));
-    let filter = if http {
-        let routes = Routes::Named(route_name(id, port));
-        hcm::http_connection_filter(&hcm::connection_manager(Side::Gateway, &format!("http.{port}"), routes))
+    let bind = cx.bind();
+    let name = format!("{bind}_{port}");
+    let mut resources = Resources::default();
+    let mut message = Listener {
+        name: name.clone(),
+        address: Some(host_address(&bind.to_string(), port)),
+        ..Default::default()
+    };
+    let speaks = |protocol: &str| table::ports(&attachment).contains(&(port, protocol));
+    if speaks("HTTP") {
+        let routes = Routes::Named(route_name(id, port, None));
+        let manager = hcm::connection_manager(Side::Gateway, &format!("http.{port}"), routes);
+        message.filter_chains = vec![hcm::chain("http", None, hcm::http_connection_filter(&manager))];
+    } else if speaks("HTTPS") || speaks("TLS") {
+        message.listener_filters = vec![hcm::tls_inspector()];
+        message.filter_chains = secure::chains(cx, id, &attachment, port, &mut resources.units);
     } else {
         let Some(target) = table::tcp_target(&attachment, port, &Around::new(cx)) else {
             return Value::none();
         };
-        let closed = || cx.name(BLACK_HOLE);
-        let clusters =
-            target.clusters.into_iter().map(|(name, weight)| (name.unwrap_or_else(closed), weight));
-        let mut clusters: Vec<_> = clusters.collect();
-        if clusters.is_empty() {
-            clusters.push((closed(), 1));
-        }
-        tcp::proxy_filter(cx, &format!("tcp.{port}.{}", target.route.key.name), clusters)
-    };
-    let bind = cx.bind();
-    let name = format!("{bind}_{port}");
-    let message = Listener {
-        name: name.clone(),
-        address: Some(host_address(&bind.to_string(), port)),
-        filter_chains: vec![hcm::chain(if http { "http" } else { "tcp" }, None, filter)],
-        ..Default::default()
-    };
+        message.filter_chains = vec![hcm::chain("tcp", None, tcp_filter(cx, port, target))];
+    }
     let of = attachment.gateway.key.clone();
     let of = heddle_resource::ObjectRef { key: of, field: "spec.listeners".into() };
     let bytes = canonical::with_metadata(&message, 6, cx.provenance(&of).as_deref());
-    cx.encoded(ResourceType::Listener, &name, bytes).into()
+    resources.encoded.push(cx.encoded(ResourceType::Listener, &name, bytes));
+    resources.into()
 }
 
-fn route(cx: &Cx<'_>, id: &ParentId, port: u16) -> Value {
+pub(super) fn tcp_filter(cx: &Cx<'_>, port: u16, target: table::TcpTarget<'_>) -> Filter {
+    let closed = || cx.name(BLACK_HOLE);
+    let clusters = target.clusters.into_iter().map(|(name, weight)| (name.unwrap_or_else(closed), weight));
+    let mut clusters: Vec<_> = clusters.collect();
+    if clusters.is_empty() {
+        clusters.push((closed(), 1));
+    }
+    tcp::proxy_filter(cx, &format!("tcp.{port}.{}", target.route.key.name), clusters)
+}
+
+fn route(cx: &Cx<'_>, id: &ParentId, port: u16, listener: Option<&str>) -> Value {
     let Some(attachment) = attached(cx, id) else { return Value::none() };
-    let name = route_name(id, port);
-    let hosts = table::virtual_hosts(&attachment, port, &Around::new(cx)).into_iter().map(|host| {
+    let name = route_name(id, port, listener);
+    let drafts = table::virtual_hosts(&attachment, port, listener, &Around::new(cx));
+    let hosts = drafts.into_iter().map(|host| {
         let mut head = rds::head(format!("{}:{port}", host.domain));
         head.domains = vec![host.domain.domain().to_owned()];
         canonical::virtual_host(&head, &visible(cx, host.routes))
@@ -206,7 +221,7 @@ pub(crate) fn mesh_destinations(cx: &Cx<'_>, service: &Arc<Service>, port: u16) 
     let route = routes.first()?;
     let around = Around::of_mesh(cx);
     let backends = route.rules.first().map(|rule| &*rule.backends).unwrap_or_default();
-    let target = |backend: &super::model::Backend| {
+    let target = |backend: &model::Backend| {
         let cluster = backend::resolve(&around, route, backend).ok().and_then(|to| around.cluster(&to).ok());
         (cluster.unwrap_or_else(|| cx.name(BLACK_HOLE)), backend.weight)
     };

@@ -224,9 +224,10 @@ pub(crate) fn no_timeout() -> RouteAction {
 
 /// Why a destination must not be sent to: what protects it cannot be had.
 pub(crate) fn denied_at(cx: &Cx<'_>, service: &Service, port: u16, subset: &str) -> Option<Denial> {
-    let rule = policy::rule(cx, service)?;
     let subset = Some(subset).filter(|name| !name.is_empty());
-    match origination::of(cx, service, port, &rule.effective(port, subset)) {
+    let rule = policy::rule(cx, service);
+    let effective = rule.map(|rule| rule.effective(port, subset)).unwrap_or_default();
+    match origination::of(cx, service, port, &effective) {
         Origination::Denied(denial) => Some(denial),
         _ => None,
     }

@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::{
     },
 };
 use heddle_resource::{
-    Key, Spec,
+    Key, Object, Spec,
     certificate::{self, Fault},
     kind,
 };
@@ -32,9 +32,11 @@ pub(crate) enum Credential {
     /// The authorities that go with an Istio credential: of the Secret `NAME-cacert`, else of `NAME`.
     Companion { namespace: Arc<str>, name: Arc<str> },
     /// The authorities of ConfigMaps and Secrets, together.
-    #[expect(dead_code, reason = "for the Gateway API, whose kinds follow")]
     Bundle(Arc<[Key]>),
 }
+
+/// Finds an object.
+type Find<'f, 'o> = &'f dyn Fn(&Key) -> Option<&'o Arc<Object>>;
 
 /// What was found.
 enum Content {
@@ -66,11 +68,16 @@ impl Credential {
         }
     }
 
-    fn read(&self, cx: &Cx<'_>) -> Result<Content, String> {
+    /// Why it cannot be used, if so, given a way to find objects.
+    pub(crate) fn fault<'o>(&self, find: Find<'_, 'o>) -> Option<String> {
+        self.read(find).err()
+    }
+
+    fn read<'o>(&self, find: Find<'_, 'o>) -> Result<Content, String> {
         match self {
             Self::Pair { namespace, name } => {
                 let key = Key::new(&kind::SECRET, namespace.clone(), name.clone());
-                let object = cx.object(&key).ok_or_else(|| format!("there is no {key}"))?;
+                let object = find(&key).ok_or_else(|| format!("there is no {key}"))?;
                 let Spec::Secret(secret) = &object.spec else { return Err(format!("{key} is no Secret")) };
                 certificate::pair(secret).map(Content::Pair).map_err(|fault| at(&key, &fault))
             }
@@ -78,7 +85,7 @@ impl Credential {
                 let own = Key::new(&kind::SECRET, namespace.clone(), format!("{name}-cacert"));
                 let beside = Key::new(&kind::SECRET, namespace.clone(), name.clone());
                 for key in [&own, &beside] {
-                    let Some(Spec::Secret(secret)) = cx.object(key).map(|object| &object.spec) else {
+                    let Some(Spec::Secret(secret)) = find(key).map(|object| &object.spec) else {
                         continue;
                     };
                     if certificate::has_authorities(secret) || key == &own {
@@ -91,7 +98,7 @@ impl Credential {
             Self::Bundle(keys) => {
                 let mut text = String::new();
                 for key in keys.iter() {
-                    text.push_str(&authorities(cx, key)?);
+                    text.push_str(&authorities(find, key)?);
                 }
                 Ok(Content::Authorities(text))
             }
@@ -103,8 +110,8 @@ fn at(key: &Key, fault: &Fault) -> String {
     format!("{key} {fault}")
 }
 
-fn authorities(cx: &Cx<'_>, key: &Key) -> Result<String, String> {
-    let object = cx.object(key).ok_or_else(|| format!("there is no {key}"))?;
+fn authorities<'o>(find: Find<'_, 'o>, key: &Key) -> Result<String, String> {
+    let object = find(key).ok_or_else(|| format!("there is no {key}"))?;
     let found = match &object.spec {
         Spec::ConfigMap(map) => certificate::config_map_authorities(map),
         Spec::Secret(secret) => certificate::authorities(secret),
@@ -115,7 +122,7 @@ fn authorities(cx: &Cx<'_>, key: &Key) -> Result<String, String> {
 
 /// The judgement: why it cannot be used, if so.
 pub(crate) fn judge(cx: &Cx<'_>, credential: &Credential) -> Value {
-    Value::Credential(credential.read(cx).err().map(Into::into))
+    Value::Credential(credential.fault(&|key| cx.object(key)).map(Into::into))
 }
 
 /// Whether a credential can be used.
@@ -131,7 +138,7 @@ pub(crate) fn usable(cx: &Cx<'_>, credential: &Credential) -> Result<(), Arc<str
 
 /// The resource.
 pub(crate) fn secret(cx: &Cx<'_>, credential: &Credential) -> Value {
-    let Ok(content) = credential.read(cx) else { return Value::none() };
+    let Ok(content) = credential.read(&|key| cx.object(key)) else { return Value::none() };
     let name = credential.resource_name();
     let inline = |text: String| {
         let specifier = Some(Specifier::InlineBytes(text.into_bytes()));

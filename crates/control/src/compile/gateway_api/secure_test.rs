@@ -1,0 +1,189 @@
+//! TLS of Gateway API listeners and backends, compiled.
+
+use envoy_types::pb::envoy::{
+    config::{
+        cluster::v3::Cluster,
+        core::v3::{TransportSocket, transport_socket::ConfigType},
+        listener::v3::FilterChain,
+        route::v3::route::Action,
+    },
+    extensions::transport_sockets::tls::v3::{
+        DownstreamTlsContext, UpstreamTlsContext, common_tls_context::ValidationContextType,
+    },
+};
+use heddle_xds::{ClientKind, ResourceType};
+use prost::Message;
+use serde_json::json;
+
+use crate::{
+    compile::tls_test::pair,
+    kit::{self, Seen, world},
+};
+
+const GATEWAY: &str = r"
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {gatewayClassName: heddle, FRONTEND listeners: [LISTENERS]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: back}
+spec: {clusterIP: 10.0.0.1, ports: [{name: http, port: 80}, {name: tls, port: 443, appProtocol: https}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: all}
+spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: back, port: 443}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: {name: through}
+spec: {parentRefs: [{name: edge}], hostnames: [p.test], rules: [{backendRefs: [{name: back, port: 443}]}]}
+---
+";
+
+const POLICY: &str = r"
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: NAME}
+spec:
+  targetRefs: [{group: '', kind: Service, name: backSECTION}]
+  validation: {VALIDATION}
+---
+";
+
+fn edge(listeners: &str, tls: &str, more: &str) -> Seen {
+    let text = GATEWAY.replace("LISTENERS", listeners).replace("FRONTEND", tls);
+    let world = world(&(text + more));
+    let node = kit::node("router", "default", ClientKind::Envoy, json!({"GATEWAY": "k8s:default/edge"}));
+    Seen::of(crate::compile(&world, &kit::scope(&world, &node)))
+}
+
+fn config_map(name: &str) -> String {
+    let made = rcgen::generate_simple_self_signed([format!("{name}.test")]).expect("a certificate");
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"ca.crt": made.cert.pem()}});
+    format!("{object}\n---\n")
+}
+
+fn decoded<M: Message + Default>(socket: Option<&TransportSocket>) -> M {
+    let Some(ConfigType::TypedConfig(any)) = socket.and_then(|socket| socket.config_type.as_ref()) else {
+        panic!("no transport socket")
+    };
+    M::decode(&*any.value).expect("decodes")
+}
+
+/// Names and whether TLS is ended, of each chain.
+fn shape(chains: &[FilterChain]) -> Vec<(Vec<String>, bool)> {
+    let names =
+        |chain: &FilterChain| chain.filter_chain_match.as_ref().expect("a match").server_names.clone();
+    chains.iter().map(|chain| (names(chain), chain.transport_socket.is_some())).collect()
+}
+
+fn https(name: &str, hostname: &str, secret: &str) -> String {
+    format!(
+        "{{name: {name}, port: 443, protocol: HTTPS, hostname: {hostname}, tls: {{certificateRefs: [{{name: {secret}}}]}}}}"
+    )
+}
+
+#[test]
+fn https_listeners_share_a_port_by_sni() {
+    let listeners =
+        [https("a", "a.test", "a"), https("w", "'*.test'", "a"), https("x", "x.test", "none")].join(", ");
+    let pass = ", {name: p, port: 443, protocol: TLS, hostname: p.test, tls: {mode: Passthrough}}";
+    let seen = edge(&(listeners + pass), "", &pair("a"));
+    let chains = seen.listener("0.0.0.0_443").filter_chains;
+    let wanted: Vec<(Vec<String>, bool)> =
+        [("a.test", true), ("*.test", true), ("p.test", false), ("x.test", false)]
+            .map(|(name, ends)| (vec![name.to_owned()], ends))
+            .into();
+    assert_eq!(shape(&chains), wanted, "the names of the broken listener are closed, not the wider one's");
+    assert_eq!(seen.names(ResourceType::Secret), ["kubernetes://default/a"]);
+    assert_eq!(seen.names(ResourceType::Route), ["https.443.a.edge.default", "https.443.w.edge.default"]);
+    assert_eq!(seen.routes("https.443.a.edge.default").virtual_hosts[0].domains, ["a.test"]);
+}
+
+#[test]
+fn clients_are_verified_by_port() {
+    let tls = "tls: {frontend: {default: {validation: {caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}]}}, \
+               perPort: [{port: 8443, tls: {validation: {mode: AllowInsecureFallback, caCertificateRefs: [{group: '', \
+               kind: ConfigMap, name: other}]}}}]}}, ";
+    let listeners = https("a", "a.test", "a") + ", " + &https("b", "a.test", "a").replace("443", "8443");
+    let both = pair("a") + &config_map("ca") + &config_map("other");
+    let context = |seen: &Seen, port: u16| -> DownstreamTlsContext {
+        decoded(seen.listener(&format!("0.0.0.0_{port}")).filter_chains[0].transport_socket.as_ref())
+    };
+    let asked = |context: &DownstreamTlsContext| -> (String, i32) {
+        let common = context.common_tls_context.as_ref().expect("a common part");
+        let Some(ValidationContextType::CombinedValidationContext(by)) = &common.validation_context_type
+        else {
+            panic!("not verified")
+        };
+        let name = by.validation_context_sds_secret_config.as_ref().expect("authorities").name.clone();
+        (name, by.default_validation_context.as_ref().expect("settings").trust_chain_verification)
+    };
+    let seen = edge(&listeners, tls, &both);
+    let strict = context(&seen, 443);
+    assert_eq!(asked(&strict), ("ca://configmap/default/ca".to_owned(), 0));
+    assert_eq!(strict.require_client_certificate.map(|flag| flag.value), Some(true));
+    let lenient = context(&seen, 8443);
+    assert_eq!(asked(&lenient), ("ca://configmap/default/other".to_owned(), 1));
+    assert_eq!(lenient.require_client_certificate.map(|flag| flag.value), Some(false));
+    // Without its authorities a listener lets nobody in unverified.
+    let seen = edge(&listeners, tls, &(pair("a") + &config_map("other")));
+    assert_eq!(seen.names(ResourceType::Listener), ["0.0.0.0_8443"]);
+}
+
+fn policy(name: &str, section: &str, validation: &str) -> String {
+    let section = if section.is_empty() { String::new() } else { format!(", sectionName: {section}") };
+    POLICY.replace("NAME", name).replace("SECTION", &section).replace("VALIDATION", validation)
+}
+
+const CA: &str = "hostname: h.test, caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}]";
+
+fn upstream(seen: &Seen, port: u16) -> Option<UpstreamTlsContext> {
+    let cluster: Cluster = seen.cluster(&format!("outbound|{port}||back.default.svc.cluster.local"));
+    cluster.transport_socket.as_ref().map(|socket| decoded(Some(socket)))
+}
+
+#[test]
+fn a_policy_protects_the_way_to_a_backend() {
+    let plain = "{name: http, port: 80, protocol: HTTP}";
+    let more = config_map("ca")
+        + &policy("all", "", "hostname: all.test, wellKnownCACertificates: System")
+        + &policy("one", "tls", &format!("{CA}, subjectAltNames: [{{type: URI, uri: 'spiffe://t/a'}}]"));
+    let seen = edge(plain, "", &more);
+    let context = upstream(&seen, 443).expect("TLS");
+    assert_eq!(context.sni, "h.test", "the policy that names the port");
+    let Some(ValidationContextType::CombinedValidationContext(by)) =
+        context.common_tls_context.expect("a common part").validation_context_type
+    else {
+        panic!("not verified")
+    };
+    let names = by.default_validation_context.expect("settings").match_typed_subject_alt_names;
+    assert_eq!((names.len(), names[0].san_type), (1, 3), "the URI in place of the host name");
+    assert_eq!(upstream(&seen, 80).expect("TLS").sni, "all.test");
+    assert_eq!(seen.names(ResourceType::Secret), ["ca://configmap/default/ca"]);
+    assert!(
+        upstream(
+            &kit::sidecar(
+                &world(&(GATEWAY.replace("LISTENERS", plain).replace("FRONTEND", "") + &more)),
+                "default"
+            ),
+            443
+        )
+        .is_none(),
+        "for gateways"
+    );
+}
+
+#[test]
+fn a_policy_that_cannot_be_had_denies() {
+    let plain = "{name: http, port: 80, protocol: HTTP}";
+    let seen = edge(plain, "", &policy("one", "tls", CA));
+    let routes = seen.host_routes("http.80.edge.default", "*");
+    let Some(Action::DirectResponse(answer)) = &routes[0].action else { panic!("{routes:?}") };
+    assert_eq!(answer.status, 503);
+    let cluster = seen.cluster("outbound|443||back.default.svc.cluster.local");
+    assert!(cluster.load_assignment.expect("one").endpoints.is_empty());
+}
