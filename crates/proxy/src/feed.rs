@@ -140,10 +140,11 @@ impl Feed {
         resources.sort();
         let waiting =
             self.builder.waiting().map(|(kind, name, what)| format!("{kind} {name} waits for {what}"));
-        let unserved = self.builder.unserved().map(|(listener, chain, reason)| {
-            format!("{listener}: connections to filter chain {chain:?} are closed: {reason}")
-        });
-        Dump { resources, waiting: waiting.chain(unserved).collect(), file: encode_public(&self.builder) }
+        Dump {
+            resources,
+            waiting: waiting.chain(self.builder.unserved()).collect(),
+            file: encode_public(&self.builder),
+        }
     }
 
     /// Subscribes to the endpoint sets and route configurations that are referred to, and to no others.

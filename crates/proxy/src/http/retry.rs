@@ -67,6 +67,9 @@ impl Failure {
             Self::Connect(ConnectError::Timeout) => "connection timeout",
             Self::Connect(ConnectError::Io(_)) => "remote connection failure",
             Self::Connect(ConnectError::Handshake(_)) => "connection termination",
+            Self::Connect(ConnectError::Tls(_) | ConnectError::NotReady) => {
+                "remote connection failure, transport failure reason: TLS"
+            }
             Self::Reset(Broken::Malformed(_)) => "protocol error",
             Self::Reset(Broken::Reset(_)) => "remote reset",
             Self::Reset(_) => "connection termination",

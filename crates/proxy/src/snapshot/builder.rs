@@ -228,11 +228,14 @@ impl SnapshotBuilder {
     fn put(&mut self, id: Id, resource: Compilation, references: Vec<Reference>) {
         let (_, name) = &id;
         match resource {
-            Compilation::Cluster(cluster) => drop(self.next.clusters.insert(name.clone(), cluster)),
+            Compilation::Cluster(cluster) => {
+                let old = self.next.clusters.insert(name.clone(), cluster.clone());
+                self.contexts.cluster(old.as_deref(), Some(&cluster));
+            }
             Compilation::Endpoints(set) => drop(self.next.endpoints.insert(name.clone(), set)),
             Compilation::Listener(listener) => {
                 let old = self.next.listeners.insert(name.clone(), listener.clone());
-                self.contexts.replace(old.as_deref(), Some(&listener));
+                self.contexts.listener(old.as_deref(), Some(&listener));
             }
             Compilation::Secret(secret) => {
                 self.next.secrets.insert(name.clone(), secret);
@@ -282,11 +285,15 @@ impl SnapshotBuilder {
         let waiting = self.waiting.remove(&id).map(|waiting| waiting.references);
         let name = &id.1;
         self.changed |= match kind {
-            ResourceType::Cluster => self.next.clusters.remove(name).is_some(),
+            ResourceType::Cluster => {
+                let old = self.next.clusters.remove(name);
+                self.contexts.cluster(old.as_deref(), None);
+                old.is_some()
+            }
             ResourceType::Endpoint => self.next.endpoints.remove(name).is_some(),
             ResourceType::Listener => {
                 let old = self.next.listeners.remove(name);
-                self.contexts.replace(old.as_deref(), None);
+                self.contexts.listener(old.as_deref(), None);
                 old.is_some()
             }
             ResourceType::Route => self.next.routes.remove(name).is_some(),
@@ -354,7 +361,7 @@ impl SnapshotBuilder {
         if !std::mem::take(&mut self.changed) {
             return None;
         }
-        self.contexts.refresh(&self.next.secrets, &mut self.next.acceptors);
+        self.contexts.refresh(&mut self.next);
         self.next.generation += 1;
         self.published = Arc::new(self.next.clone());
         Some(self.published.clone())
@@ -382,15 +389,20 @@ impl SnapshotBuilder {
         })
     }
 
-    /// Filter chains whose connections are closed, since their TLS is not complete: listener, chain and reason.
-    pub fn unserved(&self) -> impl Iterator<Item = (&Name, &str, &str)> {
-        self.next.listeners.iter().flat_map(move |(name, listener)| {
+    /// What is closed since its TLS is not complete, and why.
+    pub fn unserved(&self) -> impl Iterator<Item = String> {
+        let chains = self.next.listeners.iter().flat_map(move |(name, listener)| {
             let chains = listener.chains.iter().chain(&listener.default_chain);
             chains.filter_map(move |chain| {
-                let reason = self.contexts.trouble(chain.tls.as_ref()?)?;
-                Some((name, &*chain.name, reason))
+                let reason = self.contexts.closed(chain.tls.as_ref()?)?;
+                Some(format!("{name}: connections to filter chain {:?} are closed: {reason}", chain.name))
             })
-        })
+        });
+        let clusters = self.next.clusters.iter().filter_map(move |(name, cluster)| {
+            let reason = cluster.transports().find_map(|tls| self.contexts.unreached(tls))?;
+            Some(format!("{name}: its endpoints are not reached: {reason}"))
+        });
+        chains.chain(clusters)
     }
 
     /// The last published generation.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::conn::proxy_protocol::Version;
 
-use super::{EndpointSet, Name, Provenance};
+use super::{EndpointSet, Name, Provenance, SocketCriteria, SocketMatch, UpstreamTls};
 
 /// A compiled cluster.
 #[derive(Clone, Debug)]
@@ -23,6 +23,10 @@ pub struct Cluster {
     pub locality_weighted: bool,
     /// `connect_timeout`, default 5 s.
     pub connect_timeout: Duration,
+    /// `transport_socket`: endpoints are reached by TLS.
+    pub tls: Option<Arc<UpstreamTls>>,
+    /// `transport_socket_matches`: the first that holds for an endpoint counts, else `tls`.
+    pub socket_matches: Box<[SocketMatch]>,
     /// What is spoken to the endpoints.
     pub protocol: UpstreamProtocol,
     /// Header names keep the case they came with (HTTP/1.1).
@@ -51,6 +55,28 @@ pub struct Cluster {
     pub buffer_limit: u32,
     /// Istio metadata or heddle's own: the service this cluster stands for.
     pub provenance: Option<Provenance>,
+}
+
+impl Cluster {
+    /// How an endpoint of this description is reached.
+    pub fn transport(&self, described: Option<&[(Box<str>, Box<str>)]>) -> Option<&Arc<UpstreamTls>> {
+        let described = described.unwrap_or_default();
+        let holds = |wanted: &SocketMatch| wanted.wanted.iter().all(|pair| described.contains(pair));
+        match self.socket_matches.iter().find(|wanted| holds(wanted)) {
+            Some(found) => found.tls.as_ref(),
+            None => self.tls.as_ref(),
+        }
+    }
+
+    /// No endpoint is reached by TLS.
+    pub fn reached_plainly(&self) -> bool {
+        self.tls.is_none() && self.socket_matches.is_empty()
+    }
+
+    /// Every context that an endpoint can be reached by.
+    pub fn transports(&self) -> impl Iterator<Item = &Arc<UpstreamTls>> {
+        self.tls.iter().chain(self.socket_matches.iter().filter_map(|wanted| wanted.tls.as_ref()))
+    }
 }
 
 /// Where a cluster's endpoints come from (`type`).
@@ -103,6 +129,8 @@ pub struct DnsHost {
     pub priority: u32,
     /// Locality: region, zone, sub-zone, weight.
     pub locality: super::Locality,
+    /// Metadata `envoy.transport_socket_match`.
+    pub socket_match: Option<Arc<SocketCriteria>>,
     /// `Endpoint.hostname`; for automatic host rewriting the DNS name stands in when absent.
     pub hostname: Option<Box<str>>,
 }
@@ -152,6 +180,8 @@ pub enum UpstreamProtocol {
     Http2,
     /// What the client spoke (`use_downstream_protocol_config`).
     Downstream,
+    /// What the endpoint prefers, told by ALPN (`auto_config`).
+    Auto,
 }
 
 /// HTTP/2 settings of one side; absent values mean the implementation's default.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{DnsCluster, Name};
+use super::{DnsCluster, Name, SocketCriteria};
 
 static NEXT_SET: AtomicU64 = AtomicU64::new(1);
 
@@ -44,6 +44,8 @@ pub struct Endpoint {
     pub locality: u32,
     /// Priority, 0 is the best.
     pub priority: u32,
+    /// Metadata `envoy.transport_socket_match`.
+    pub socket_match: Option<Arc<SocketCriteria>>,
     /// Who runs there, when the control plane said so.
     pub workload: Option<Arc<Workload>>,
 }
@@ -208,6 +210,7 @@ impl DnsCluster {
                     health: Health::Healthy,
                     locality: locality as u32,
                     priority: host.priority,
+                    socket_match: host.socket_match.clone(),
                     workload: None,
                 });
             }

@@ -32,6 +32,7 @@ pub use self::retry::*;
 pub use self::route::*;
 pub use self::tls::*;
 use crate::tls::accept::Acceptor;
+use crate::tls::originate::Connector;
 
 /// One generation of configuration: complete, immutable, shared structurally with its neighbours.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +53,8 @@ pub struct Snapshot {
     pub secrets: NameMap<Secret>,
     /// TLS contexts of filter chains that are ready, by their keys.
     pub(crate) acceptors: NameMap<Arc<Acceptor>>,
+    /// TLS contexts of clusters that are ready, by their keys.
+    pub(crate) connectors: NameMap<Arc<Connector>>,
 }
 
 impl Snapshot {

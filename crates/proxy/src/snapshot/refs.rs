@@ -18,13 +18,17 @@ pub(super) enum Reference {
 }
 
 pub(super) fn of_cluster(cluster: &Cluster) -> Vec<Reference> {
-    match &cluster.discovery {
+    let secrets: FxHashSet<&Name> = cluster.transports().flat_map(|tls| tls.common.secrets()).collect();
+    let secrets = secrets.into_iter().map(|name| Reference::Resource(ResourceType::Secret, name.clone()));
+    let mut out: Vec<Reference> = secrets.collect();
+    out.extend(match &cluster.discovery {
         Discovery::Eds { service_name } => {
-            vec![Reference::Resource(ResourceType::Endpoint, service_name.clone())]
+            Some(Reference::Resource(ResourceType::Endpoint, service_name.clone()))
         }
-        Discovery::Dns(_) => vec![Reference::Resolved(cluster.name.clone())],
-        Discovery::Static(_) | Discovery::OriginalDst { .. } => Vec::new(),
-    }
+        Discovery::Dns(_) => Some(Reference::Resolved(cluster.name.clone())),
+        Discovery::Static(_) | Discovery::OriginalDst { .. } => None,
+    });
+    out
 }
 
 pub(super) fn of_listener(listener: &Listener) -> Vec<Reference> {

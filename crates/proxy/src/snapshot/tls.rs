@@ -64,6 +64,37 @@ pub struct DownstreamTls {
     pub session_timeout: Duration,
 }
 
+/// `UpstreamTlsContext`.
+#[derive(Debug)]
+pub struct UpstreamTls {
+    /// Tells contexts of different content apart.
+    pub key: Name,
+    /// Both sides have this.
+    pub common: CommonTls,
+    /// `sni`.
+    pub sni: Option<Box<str>>,
+    /// `auto_host_sni`: the endpoint's host name is asked for, where it has one.
+    pub auto_host_sni: bool,
+    /// `upstream_http_protocol_options.auto_sni`: the request's host is asked for.
+    pub auto_sni: bool,
+    /// `auto_sni_san_validation`, `auto_san_validation`: the certificate must be for the name that is asked for.
+    pub own_name: bool,
+    /// `max_session_keys`: sessions that are remembered of a server, default 1; 0 for none.
+    pub max_sessions: usize,
+}
+
+/// How endpoints are reached that were described in a certain way (`transport_socket_matches`).
+#[derive(Clone, Debug)]
+pub struct SocketMatch {
+    /// What must stand in the endpoint's metadata `envoy.transport_socket_match`; empty holds for all.
+    pub wanted: SocketCriteria,
+    /// TLS, or the socket as it is.
+    pub tls: Option<Arc<UpstreamTls>>,
+}
+
+/// Names and values, sorted.
+pub type SocketCriteria = Box<[(Box<str>, Box<str>)]>;
+
 /// How sessions are resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resumption {

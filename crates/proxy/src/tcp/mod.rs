@@ -18,9 +18,10 @@ use crate::policy;
 use crate::snapshot::TcpProxy;
 use crate::telemetry::Flags;
 use crate::telemetry::metrics::Target;
-use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::connect::{ConnectError, Connected, connect_over};
 use crate::upstream::limits::Counted;
 use crate::upstream::outlier::Told;
+use crate::upstream::transport::{Speaks, Transport};
 use crate::upstream::{Busy, count, select};
 use crate::worker::Worker;
 
@@ -89,11 +90,15 @@ impl<'r> Relay<'r> {
                 count(&state.stats.upstream_cx_overflow);
                 return Err(Flags::UPSTREAM_OVERFLOW);
             };
-            match connect(cluster, &busy.member, counted, Some(client)).await {
-                Ok((stream, counted)) => {
+            let made = match Transport::of(&snapshot, cluster, &busy.member, &[]) {
+                Ok(over) => {
+                    connect_over(worker, cluster, &busy, counted, Some(client), (&over, Speaks::Other)).await
+                }
+                Err(error) => Err(error),
+            };
+            match made {
+                Ok(Connected { wire, counted, .. }) => {
                     state.tell(cluster, &busy.member, Told::Status(200));
-                    count(&state.stats.upstream_cx_total);
-                    let wire = Wire::new(stream, worker.buffers.clone());
                     return Ok(Dialled { wire, busy, _counted: counted });
                 }
                 Err(_) => {

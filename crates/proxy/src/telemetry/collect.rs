@@ -63,6 +63,8 @@ impl Collected {
                     ("upstream_cx_connect_fail", stats.upstream_cx_connect_fail.get()),
                     ("upstream_cx_overflow", stats.upstream_cx_overflow.get()),
                     ("outlier_detection.ejections_enforced_total", stats.ejections.get()),
+                    ("ssl_handshake", stats.ssl_handshake.get()),
+                    ("ssl_connection_error", stats.ssl_connection_error.get()),
                     ("upstream_rq_pending_overflow", stats.upstream_rq_pending_overflow.get()),
                 ],
                 connections: state.connections.get().into(),

@@ -6,9 +6,11 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::pki_types::ServerName;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
-use rustls::{Error, ExtractedSecrets, ProtocolVersion, ServerConfig};
+use rustls::{ClientConfig, CommonState, Error, ExtractedSecrets, ProtocolVersion, ServerConfig};
 
 use super::record;
 use super::session::{Kernel, Session};
@@ -35,6 +37,9 @@ pub(crate) enum Failure {
     TooLong,
     #[error("the TLS handshake was not done in time")]
     Late,
+    /// ALPN agreed on something that is not to be spoken here.
+    #[error("the server does not agree to the protocol that is to be spoken (ALPN)")]
+    Protocol,
 }
 
 /// What a handshake agreed on.
@@ -52,6 +57,8 @@ trait Machine {
     type Data;
     fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
     fn handshaking(&self) -> bool;
+    /// It has something to send, as an alert.
+    fn wants_write(&self) -> bool;
     fn version(&self) -> Option<ProtocolVersion>;
     fn finish(self) -> Result<(ExtractedSecrets, Kernel), Error>;
 }
@@ -64,11 +71,33 @@ impl Machine for UnbufferedServerConnection {
     fn handshaking(&self) -> bool {
         self.is_handshaking()
     }
+    fn wants_write(&self) -> bool {
+        CommonState::wants_write(self)
+    }
     fn version(&self) -> Option<ProtocolVersion> {
         self.protocol_version()
     }
     fn finish(self) -> Result<(ExtractedSecrets, Kernel), Error> {
         self.dangerous_into_kernel_connection().map(|(secrets, kernel)| (secrets, Kernel::Server(kernel)))
+    }
+}
+
+impl Machine for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+    fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(input)
+    }
+    fn handshaking(&self) -> bool {
+        self.is_handshaking()
+    }
+    fn wants_write(&self) -> bool {
+        CommonState::wants_write(self)
+    }
+    fn version(&self) -> Option<ProtocolVersion> {
+        self.protocol_version()
+    }
+    fn finish(self) -> Result<(ExtractedSecrets, Kernel), Error> {
+        self.dangerous_into_kernel_connection().map(|(secrets, kernel)| (secrets, Kernel::Client(kernel)))
     }
 }
 
@@ -110,6 +139,20 @@ async fn asked_for(wire: &mut Wire) -> Result<Option<Box<str>>, Failure> {
     .await
 }
 
+/// The client's side; `protocols` are offered by ALPN.
+pub(crate) async fn connect(
+    mut wire: Wire,
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    protocols: Vec<Vec<u8>>,
+) -> Result<Agreed, Failure> {
+    let mut machine = Box::new(UnbufferedClientConnection::new_with_alpn(config, name, protocols)?);
+    drive(&mut wire, &mut *machine).await?;
+    let protocol = machine.alpn_protocol().map(Into::into);
+    let wire = establish(wire, *machine)?;
+    Ok(Agreed { wire, server_name: None, protocol })
+}
+
 fn establish(wire: Wire, machine: impl Machine) -> Result<Wire, Failure> {
     let version = machine.version().ok_or(Error::HandshakeNotComplete)?;
     let (secrets, kernel) = machine.finish()?;
@@ -143,7 +186,10 @@ async fn drive(wire: &mut Wire, machine: &mut impl Machine) -> Result<(), Failur
             Next::Ended => return Err(Failure::Ended),
             Next::Fail(error) => {
                 // The alert that says why; a peer that does not read it is not waited for.
-                while let (_, Next::Again) = step(wire, machine, 0) {}
+                // It may be asked for no more than that: broken input must not be looked at again.
+                while machine.wants_write() {
+                    step(wire, machine, 0);
+                }
                 poll_fn(|cx| {
                     let _ = wire.poll_shutdown(cx);
                     Poll::Ready(())

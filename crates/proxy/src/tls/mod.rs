@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub mod certificate;
 pub(crate) mod handshake;
+pub(crate) mod originate;
 pub(crate) mod record;
 pub(crate) mod session;
 pub mod verify;

@@ -1,5 +1,6 @@
 //! An established session: what its records say, without I/O.
 
+use rustls::client::ClientConnectionData;
 use rustls::kernel::KernelConnection;
 use rustls::server::ServerConnectionData;
 use rustls::{ConnectionTrafficSecrets, Error, ExtractedSecrets, ProtocolVersion};
@@ -16,6 +17,7 @@ const IDLE_TALK: u8 = 32;
 const MOST_MESSAGE: usize = 64 * 1024;
 
 const KEY_UPDATE: u8 = 24;
+const NEW_SESSION_TICKET: u8 = 4;
 
 /// What breaks an established session.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,7 @@ pub(crate) enum Broken {
 /// The part of rustls that outlives the handshake: it changes keys and keeps tickets.
 pub(crate) enum Kernel {
     Server(KernelConnection<ServerConnectionData>),
+    Client(KernelConnection<ClientConnectionData>),
 }
 
 impl Kernel {
@@ -40,6 +43,8 @@ impl Kernel {
         match (self, receiving) {
             (Self::Server(kernel), true) => kernel.update_rx_secret(),
             (Self::Server(kernel), false) => kernel.update_tx_secret(),
+            (Self::Client(kernel), true) => kernel.update_rx_secret(),
+            (Self::Client(kernel), false) => kernel.update_tx_secret(),
         }
     }
 }
@@ -149,6 +154,9 @@ impl Session {
     fn message(&mut self, kind: u8, message: &[u8], last: bool) -> Result<(), Broken> {
         self.talk()?;
         match (kind, &mut self.kernel) {
+            (NEW_SESSION_TICKET, Some(Kernel::Client(kernel))) => {
+                Ok(kernel.handle_new_session_ticket(message)?)
+            }
             // What follows is under the next key, so nothing may follow in this record.
             (KEY_UPDATE, Some(kernel)) if last => {
                 let [request @ 0..=1] = message else { return Err(Broken::Unexpected) };

@@ -4,8 +4,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use super::connect::{ConnectError, connect};
+use super::connect::{ConnectError, connect_over};
 use super::pool::Lease;
+use super::transport::{Speaks, Transport};
 use super::{Busy, count, h2 as shared};
 use crate::conn::wire::Wire;
 use crate::decide::Downstream;
@@ -77,26 +78,69 @@ impl Upstream {
         head: &RequestHead,
         sending: &Sending<'_>,
     ) -> Result<Self, ConnectError> {
-        let http2 = match cluster.protocol {
-            UpstreamProtocol::Http1 => false,
-            UpstreamProtocol::Http2 => true,
-            UpstreamProtocol::Downstream => head.version == Version::Http2,
+        let transport = match cluster.reached_plainly() {
+            true => Transport::Plain,
+            false => Transport::of(&worker.snapshot(), cluster, &busy.member, head.authority())?,
         };
-        if sending.raw {
-            return Box::pin(Self::open_raw(worker, cluster, busy, sending)).await;
-        }
-        if http2 && !sending.upgrade {
-            return Box::pin(Self::open_h2(cluster, busy, head, sending)).await;
-        }
-        let idle =
-            if busy.member.room.contended() { None } else { busy.member.take_idle(cluster, sending.client) };
-        let (wire, lease) = match idle {
-            Some(found) => found,
+        let speaks = match cluster.protocol {
+            UpstreamProtocol::Http1 => Speaks::Http1,
+            UpstreamProtocol::Http2 => Speaks::Http2,
+            UpstreamProtocol::Downstream if head.version == Version::Http2 => Speaks::Http2,
+            UpstreamProtocol::Downstream => Speaks::Http1,
+            UpstreamProtocol::Auto => Speaks::Either,
+        };
+        let http2 = match speaks {
+            Speaks::Either => busy.member.speaks_h2.get() == Some(true),
+            speaks => speaks == Speaks::Http2,
+        };
+        let idle = match sending.raw || (http2 && !sending.upgrade) || busy.member.room.contended() {
+            true => None,
+            false => busy.member.take_idle(cluster, sending.client, &transport),
+        };
+        match idle {
+            Some((wire, lease)) => Ok(Self::on_wire(wire, lease, cluster, busy, head, sending)),
             // Boxed: most requests find a connection.
             None => {
-                Box::pin(Self::connection(worker, cluster, &busy, sending.breakers, sending.client)).await?
+                let over = (transport, speaks);
+                Box::pin(Self::open_new(worker, cluster, busy, head, sending, over, http2)).await
             }
-        };
+        }
+    }
+
+    /// The same where no idle connection was found.
+    async fn open_new(
+        worker: &Worker,
+        cluster: &Cluster,
+        busy: Busy,
+        head: &RequestHead,
+        sending: &Sending<'_>,
+        (transport, speaks): (Transport, Speaks),
+        http2: bool,
+    ) -> Result<Self, ConnectError> {
+        let over = (&transport, speaks);
+        if sending.raw {
+            return Self::open_raw(worker, cluster, busy, sending, &transport).await;
+        }
+        if http2 && !sending.upgrade {
+            return Self::open_h2(worker, cluster, busy, head, sending, over).await;
+        }
+        let first = if sending.upgrade { Speaks::Http1 } else { speaks };
+        match Self::connection(worker, cluster, &busy, sending, (&transport, first)).await? {
+            Some((wire, lease)) => Ok(Self::on_wire(wire, lease, cluster, busy, head, sending)),
+            // The endpoint prefers HTTP/2.
+            None => Self::open_h2(worker, cluster, busy, head, sending, over).await,
+        }
+    }
+
+    /// Queues a request's head on a connection of HTTP/1.1.
+    fn on_wire(
+        wire: Wire,
+        lease: Lease,
+        cluster: &Cluster,
+        busy: Busy,
+        head: &RequestHead,
+        sending: &Sending<'_>,
+    ) -> Self {
         let mut stream = WireStream::new(wire);
         let case = if cluster.preserve_case { Case::Kept } else { Case::Lower };
         let framing = match sending.length {
@@ -118,7 +162,7 @@ impl Upstream {
             encode::request(stream.wire.output(), head, framing, case);
         }
         stream.begin(framing, case);
-        Ok(Self {
+        Self {
             stream: Stream::Wire(stream),
             busy,
             reused: lease.reused(),
@@ -130,23 +174,25 @@ impl Upstream {
             raw: false,
             upgrade: sending.upgrade,
             interim: 0,
-        })
+        }
     }
 
-    /// A connection within the cluster's limits: a new one, else the next that comes free.
+    /// A connection within the cluster's limits: a new one, else the next that comes free; nothing when the new one is of
+    /// HTTP/2 and shared.
     async fn connection(
         worker: &Worker,
         cluster: &Cluster,
         busy: &Busy,
-        breakers: &Breakers,
-        client: Option<&Downstream>,
-    ) -> Result<(Wire, Lease), ConnectError> {
+        sending: &Sending<'_>,
+        (transport, speaks): (&Transport, Speaks),
+    ) -> Result<Option<(Wire, Lease)>, ConnectError> {
+        let (breakers, client) = (sending.breakers, sending.client);
         let _pending = busy.cluster.totals.pending(breakers)?;
         let (room, mut turn) = (&busy.member.room, !busy.member.room.contended());
         let counted = loop {
             if turn {
-                if let Some(found) = busy.member.take_idle(cluster, client) {
-                    return Ok(found);
+                if let Some(found) = busy.member.take_idle(cluster, client, transport) {
+                    return Ok(Some(found));
                 }
                 if let Some(counted) = room.reserve(breakers.max_connections, true) {
                     break counted;
@@ -156,9 +202,18 @@ impl Upstream {
             room.wait().await;
             turn = true;
         };
-        let (stream, counted) = connect(cluster, &busy.member, counted, client.map(Downstream::ends)).await?;
-        count(&busy.cluster.stats.upstream_cx_total);
-        Ok((Wire::new(stream, worker.buffers.clone()), Lease::new(counted, cluster, client)))
+        let made =
+            connect_over(worker, cluster, busy, counted, client.map(Downstream::ends), (transport, speaks))
+                .await?;
+        if speaks == Speaks::Either {
+            let h2 = made.protocol.as_deref() == Some(b"h2");
+            busy.member.speaks_h2.set(Some(h2));
+            if h2 {
+                shared::share(cluster, &busy.member, made, transport).await?;
+                return Ok(None);
+            }
+        }
+        Ok(Some((made.wire, Lease::new(made.counted, cluster, client, transport))))
     }
 
     async fn open_raw(
@@ -166,18 +221,18 @@ impl Upstream {
         cluster: &Cluster,
         busy: Busy,
         sending: &Sending<'_>,
+        transport: &Transport,
     ) -> Result<Self, ConnectError> {
         // A tunnel keeps its connection for as long as it likes: nobody is made to wait for it.
         let room = busy.member.room.reserve(sending.breakers.max_connections, false);
         let client = sending.client.map(Downstream::ends);
-        let (stream, counted) =
-            connect(cluster, &busy.member, room.ok_or(ConnectError::Overflow)?, client).await?;
-        count(&busy.cluster.stats.upstream_cx_total);
-        let stream = WireStream::new(Wire::new(stream, worker.buffers.clone()));
+        let counted = room.ok_or(ConnectError::Overflow)?;
+        let made = connect_over(worker, cluster, &busy, counted, client, (transport, Speaks::Other)).await?;
+        let stream = WireStream::new(made.wire);
         Ok(Self {
             stream: Stream::Wire(stream),
             busy,
-            lease: Some(Lease::new(counted, cluster, sending.client)),
+            lease: Some(Lease::new(made.counted, cluster, sending.client, transport)),
             _place: None,
             reused: false,
             answered: true,
@@ -190,12 +245,15 @@ impl Upstream {
     }
 
     async fn open_h2(
+        worker: &Worker,
         cluster: &Cluster,
         busy: Busy,
         head: &RequestHead,
         sending: &Sending<'_>,
+        over: (&Transport, Speaks),
     ) -> Result<Self, ConnectError> {
-        let (mut sender, place, reused) = shared::checkout(cluster, &busy, sending.breakers).await?;
+        let (mut sender, place, reused) =
+            shared::checkout(worker, cluster, &busy, sending.breakers, over).await?;
         let message = crate::http::translate::to_h2(head, sending.upgrade)
             .ok_or_else(|| ConnectError::Io(std::io::Error::from(std::io::ErrorKind::InvalidInput)))?;
         let end = sending.length == Some(0) && head.method != Method::Connect;

@@ -53,6 +53,7 @@ fn set(of: &[(u32, Health, u32, u32)], localities: Vec<Locality>) -> EndpointSet
             locality: *locality,
             priority: *priority,
             workload: None,
+            socket_match: None,
         }
     };
     EndpointSet::new(of.iter().enumerate().map(one).collect(), localities, 140, 0)

@@ -10,9 +10,13 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
 use super::limits::Counted;
-use super::{Member, count};
+use super::transport::{Speaks, Transport};
+use super::{Busy, Member, count};
 use crate::conn::proxy_protocol::{self, Ends};
+use crate::conn::wire::Wire;
 use crate::snapshot::Cluster;
+use crate::tls::handshake::Failure;
+use crate::worker::Worker;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -26,9 +30,57 @@ pub(crate) enum ConnectError {
     /// A breaker is open: too many requests under way or waiting.
     #[error("overflow")]
     Overflow,
+    /// No TLS session.
+    #[error("TLS: {0}")]
+    Tls(#[from] Failure),
+    /// TLS is asked for, and what it takes has not come.
+    #[error("TLS to the endpoint is not ready: a secret has not come")]
+    NotReady,
     /// HTTP/2 could not be begun.
     #[error("{0}")]
     Handshake(h2::Error),
+}
+
+/// A connection to an endpoint on which nothing was sent yet.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) wire: Wire,
+    pub(crate) counted: Counted,
+    /// What ALPN agreed on.
+    pub(crate) protocol: Option<Box<[u8]>>,
+}
+
+/// Connects to a member over a transport, all within `connect_timeout`.
+pub(crate) async fn connect_over(
+    worker: &Worker,
+    cluster: &Cluster,
+    busy: &Busy,
+    counted: Counted,
+    client: Option<Ends>,
+    (transport, speaks): (&Transport, Speaks),
+) -> Result<Connected, ConnectError> {
+    let started = Instant::now();
+    let (stream, counted) = connect(cluster, &busy.member, counted, client).await?;
+    count(&busy.cluster.stats.upstream_cx_total);
+    let wire = Wire::new(stream, worker.buffers.clone());
+    if matches!(transport, Transport::Plain) {
+        return Ok(Connected { wire, counted, protocol: None });
+    }
+    let until = started + cluster.connect_timeout;
+    let outcome = tokio::time::timeout_at(until, transport.secure(wire, speaks)).await;
+    match outcome.unwrap_or(Err(Failure::Late)) {
+        Ok((wire, protocol)) => {
+            count(&busy.cluster.stats.ssl_handshake);
+            Ok(Connected { wire, counted, protocol })
+        }
+        Err(failure) => {
+            count(&busy.cluster.stats.ssl_connection_error);
+            count(&busy.member.connect_failures);
+            busy.member.reach.lost(Instant::now());
+            tracing::debug!(cluster = %cluster.name, address = %busy.member.address, %failure, "no TLS session with the endpoint");
+            Err(failure.into())
+        }
+    }
 }
 
 /// Connects to a member; `counted` is what [`super::limits::Room`] allowed. `client` is whom the connection is for, which

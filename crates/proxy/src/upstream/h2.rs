@@ -8,14 +8,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::{self, SendRequest};
 use h2::{Ping, PingPong};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::connect::{ConnectError, connect};
+use super::connect::{ConnectError, Connected, connect_over};
 use super::limits::{Counted, Room};
-use super::{Busy, count};
+use super::transport::{Speaks, Transport};
+use super::{Busy, Member, count};
+use crate::conn::wire::Wire;
+use crate::http::h2::Replayed;
 use crate::http::meter::Metered;
 use crate::snapshot::{Breakers, Cluster, Http2Settings};
+use crate::tls::handshake::Failure;
+use crate::worker::Worker;
 
 /// One connection; the handle may be cloned.
 #[derive(Clone, Debug)]
@@ -23,6 +27,7 @@ pub(crate) struct Shared {
     sender: SendRequest<Bytes>,
     open: Rc<Cell<bool>>,
     streams: Rc<Streams>,
+    transport: Transport,
 }
 
 /// The streams of one connection.
@@ -88,9 +93,11 @@ impl Shared {
 
 /// A connection that takes one more stream: an open one with room, else a new one, else the next with room.
 pub(crate) async fn checkout(
+    worker: &Worker,
     cluster: &Cluster,
     busy: &Busy,
     breakers: &Breakers,
+    (transport, speaks): (&Transport, Speaks),
 ) -> Result<(SendRequest<Bytes>, Place, bool), ConnectError> {
     let (member, room) = (&*busy.member, &busy.member.room);
     let (mut turn, mut pending) = (!room.contended(), None);
@@ -98,7 +105,10 @@ pub(crate) async fn checkout(
         let known = {
             let mut list = member.idle.h2.borrow_mut();
             list.retain(|shared| shared.is_open() && !shared.spent(cluster));
-            list.iter().find(|shared| turn && shared.has_room(&cluster.http2)).cloned()
+            let fits = |shared: &&Shared| {
+                turn && shared.has_room(&cluster.http2) && shared.transport.same(transport)
+            };
+            list.iter().find(fits).cloned()
         };
         let (shared, reused) = match known {
             Some(shared) => (shared, true),
@@ -115,11 +125,13 @@ pub(crate) async fn checkout(
                     turn = true;
                     continue;
                 };
-                let (stream, counted) = connect(cluster, member, counted, None).await?;
-                count(&busy.cluster.stats.upstream_cx_total);
-                let shared = handshake(stream, counted, &cluster.http2).await?;
-                member.idle.h2.borrow_mut().push(shared.clone());
-                (shared, false)
+                let made = connect_over(worker, cluster, busy, counted, None, (transport, speaks)).await?;
+                if speaks == Speaks::Either && made.protocol.as_deref() != Some(b"h2") {
+                    // It has changed its mind: the next attempt speaks HTTP/1.1.
+                    member.speaks_h2.set(Some(false));
+                    return Err(Failure::Protocol.into());
+                }
+                (share(cluster, member, made, transport).await?, false)
             }
         };
         let place = shared.place(room);
@@ -157,10 +169,23 @@ async fn silent(pings: Option<PingPong>, settings: Http2Settings) {
     }
 }
 
+/// Begins HTTP/2 on a connection, for all requests to the member.
+pub(crate) async fn share(
+    cluster: &Cluster,
+    member: &Member,
+    made: Connected,
+    transport: &Transport,
+) -> Result<Shared, ConnectError> {
+    let shared = handshake(made.wire, made.counted, &cluster.http2, transport.clone()).await?;
+    member.idle.h2.borrow_mut().push(shared.clone());
+    Ok(shared)
+}
+
 async fn handshake(
-    stream: TcpStream,
+    wire: Wire,
     counted: Counted,
     settings: &Http2Settings,
+    transport: Transport,
 ) -> Result<Shared, ConnectError> {
     let mut builder = client::Builder::new();
     builder
@@ -169,8 +194,8 @@ async fn handshake(
         .initial_connection_window_size(settings.connection_window.unwrap_or(4 << 20))
         .max_send_buffer_size(256 * 1024)
         .max_header_list_size(64 * 1024);
-    let begun = builder.handshake(Metered::new(stream, false)).await;
-    let (sender, mut connection) = begun.map_err(ConnectError::Handshake)?;
+    let io = Metered::new(Replayed::new(wire), false);
+    let (sender, mut connection) = builder.handshake(io).await.map_err(ConnectError::Handshake)?;
     let silent = silent(connection.ping_pong(), *settings);
     let open = Rc::new(Cell::new(true));
     let alive = open.clone();
@@ -186,5 +211,5 @@ async fn handshake(
     let now = Instant::now();
     let streams = Streams { count: Cell::new(0), total: Cell::new(0), opened: now, rested: Cell::new(now) };
     let streams = Rc::new(streams);
-    Ok(Shared { sender, open, streams })
+    Ok(Shared { sender, open, streams, transport })
 }

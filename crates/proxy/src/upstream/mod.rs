@@ -11,6 +11,7 @@ pub(crate) mod outlier;
 pub(crate) mod pool;
 pub(crate) mod reach;
 pub(crate) mod select;
+pub(crate) mod transport;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
@@ -24,7 +25,7 @@ use self::outlier::{History, Told};
 use crate::balance;
 use crate::config::WorkloadNetwork;
 use crate::http::retry::Failure;
-use crate::snapshot::{BuildNameHasher, Cluster, EndpointSet, Name, Workload};
+use crate::snapshot::{BuildNameHasher, Cluster, Endpoint, EndpointSet, Name, SocketCriteria, Workload};
 use crate::telemetry::SeriesCache;
 
 /// Clusters that stand for the workload itself: `inbound|PORT||`, as Istio names them.
@@ -76,6 +77,8 @@ pub(crate) struct ClusterStats {
     pub(crate) upstream_cx_overflow: Cell<u64>,
     pub(crate) upstream_rq_pending_overflow: Cell<u64>,
     pub(crate) ejections: Cell<u64>,
+    pub(crate) ssl_handshake: Cell<u64>,
+    pub(crate) ssl_connection_error: Cell<u64>,
 }
 
 /// Adds one to a counter.
@@ -92,6 +95,14 @@ pub(crate) struct Member {
     pub(crate) network: Option<Arc<dyn WorkloadNetwork>>,
     pub(crate) id: Name,
     pub(crate) address: SocketAddr,
+    /// `Endpoint.hostname`.
+    pub(crate) hostname: Option<Box<str>>,
+    /// Chooses among the cluster's `transport_socket_matches`.
+    pub(crate) socket_match: Option<Arc<SocketCriteria>>,
+    /// How TLS was spoken last.
+    secured: RefCell<Option<Arc<transport::Secured>>>,
+    /// It agreed to HTTP/2, or to HTTP/1.1, where it may choose (`auto_config`).
+    pub(crate) speaks_h2: Cell<Option<bool>>,
     /// Requests and connections being served there by this worker.
     pub(crate) active: Cell<u32>,
     pub(crate) requests: Cell<u64>,
@@ -110,12 +121,16 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    fn new(cluster: &ClusterState, id: Name, address: SocketAddr, workload: Option<Arc<Workload>>) -> Self {
+    fn new(cluster: &ClusterState, id: Name, address: SocketAddr) -> Self {
         Self {
             cluster: cluster.name.clone(),
             network: cluster.network.clone(),
             id,
             address,
+            hostname: None,
+            socket_match: None,
+            secured: RefCell::default(),
+            speaks_h2: Cell::new(None),
             active: Cell::new(0),
             requests: Cell::new(0),
             failures: Cell::new(0),
@@ -124,9 +139,19 @@ impl Member {
             reach: reach::Reach::default(),
             history: OnceCell::new(),
             room: Rc::new(Room::new(cluster.totals.clone(), cluster.connections.clone())),
-            workload,
+            workload: None,
             series: SeriesCache::default(),
         }
+    }
+}
+
+impl Member {
+    /// The endpoint is what it was.
+    fn is_still(&self, endpoint: &Endpoint) -> bool {
+        self.address == endpoint.address
+            && self.workload == endpoint.workload
+            && self.hostname == endpoint.hostname
+            && self.socket_match == endpoint.socket_match
     }
 }
 
@@ -261,17 +286,13 @@ impl ClusterState {
             .endpoints
             .iter()
             .map(|endpoint| match known.get(&endpoint.id) {
-                Some(member)
-                    if member.address == endpoint.address && member.workload == endpoint.workload =>
-                {
-                    member.clone()
-                }
-                _ => Rc::new(Member::new(
-                    self,
-                    endpoint.id.clone(),
-                    endpoint.address,
-                    endpoint.workload.clone(),
-                )),
+                Some(member) if member.is_still(endpoint) => member.clone(),
+                _ => Rc::new(Member {
+                    hostname: endpoint.hostname.clone(),
+                    socket_match: endpoint.socket_match.clone(),
+                    workload: endpoint.workload.clone(),
+                    ..Member::new(self, endpoint.id.clone(), endpoint.address)
+                }),
             })
             .collect();
         *self.members.borrow_mut() = members.clone();
@@ -301,7 +322,7 @@ impl ClusterState {
             .entry(address)
             .or_insert_with(|| {
                 let id = Name::new(&address.to_string());
-                Rc::new(Member::new(self, id, address, None))
+                Rc::new(Member::new(self, id, address))
             })
             .clone()
     }

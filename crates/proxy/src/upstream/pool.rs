@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::Member;
 use super::limits::Counted;
+use super::transport::Transport;
 use crate::conn::proxy_protocol::Ends;
 use crate::conn::wire::Wire;
 use crate::decide::Downstream;
@@ -21,6 +22,7 @@ struct Resting {
     requests: u32,
     counted: Counted,
     client: Option<Box<Ends>>,
+    transport: Transport,
 }
 
 /// A member's idle connections, last in, first out: the others may age and be closed.
@@ -38,16 +40,23 @@ pub(crate) struct Lease {
     counted: Counted,
     /// Whom the endpoint was told that the connection is for: it serves nobody else.
     client: Option<Box<Ends>>,
+    transport: Transport,
 }
 
 impl Lease {
-    pub(crate) fn new(counted: Counted, cluster: &Cluster, client: Option<&Downstream>) -> Self {
+    pub(crate) fn new(
+        counted: Counted,
+        cluster: &Cluster,
+        client: Option<&Downstream>,
+        transport: &Transport,
+    ) -> Self {
         let client = client.filter(|_| cluster.proxy_protocol.is_some());
         Self {
             opened: Instant::now(),
             requests: 0,
             counted,
             client: client.map(|client| Box::new(client.ends())),
+            transport: transport.clone(),
         }
     }
 
@@ -62,23 +71,27 @@ const MOST_IDLE: usize = 1024;
 
 impl Member {
     /// An idle connection on which nothing has happened since its last message.
-    pub(crate) fn take_idle(&self, cluster: &Cluster, client: Option<&Downstream>) -> Option<(Wire, Lease)> {
+    pub(crate) fn take_idle(
+        &self,
+        cluster: &Cluster,
+        client: Option<&Downstream>,
+        transport: &Transport,
+    ) -> Option<(Wire, Lease)> {
         let told = cluster.proxy_protocol.map(|_| client.map(Downstream::ends));
         loop {
             let mut wires = self.idle.wires.borrow_mut();
-            let mut resting = match &told {
-                None => wires.pop()?,
-                Some(told) => {
-                    let place = wires.iter().rposition(|resting| resting.client.as_deref() == told.as_ref());
-                    wires.swap_remove(place?)
-                }
-            };
+            // Made for another, it may fit another request; if it never does, it ends as an idle one.
+            let place = wires.iter().rposition(|resting| {
+                resting.transport.same(transport)
+                    && told.as_ref().is_none_or(|told| resting.client.as_deref() == told.as_ref())
+            });
+            let mut resting = wires.swap_remove(place?);
             drop(wires);
             let now = Instant::now();
             let old = cluster.max_connection_duration.is_some_and(|most| now - resting.opened >= most);
             if resting.wire.is_quiet() && !old && !expired(&resting, cluster.idle_timeout, now) {
-                let Resting { wire, opened, requests, counted, client, .. } = resting;
-                return Some((wire, Lease { opened, requests, counted, client }));
+                let Resting { wire, opened, requests, counted, client, transport, .. } = resting;
+                return Some((wire, Lease { opened, requests, counted, client, transport }));
             }
         }
     }
@@ -97,8 +110,8 @@ impl Member {
         let mut wires = self.idle.wires.borrow_mut();
         if wires.len() < MOST_IDLE {
             wire.rest();
-            let Lease { opened, counted, client, .. } = lease;
-            wires.push(Resting { wire, since: now, opened, requests, counted, client });
+            let Lease { opened, counted, client, transport, .. } = lease;
+            wires.push(Resting { wire, since: now, opened, requests, counted, client, transport });
             self.room.free();
         }
     }

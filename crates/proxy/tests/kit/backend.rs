@@ -187,6 +187,17 @@ impl Client {
         assert_eq!(String::from_utf8_lossy(&self.buffer.drain(..text.len()).collect::<Vec<_>>()), text);
     }
 
+    /// Everything until `end` has come, or the connection ends.
+    pub async fn until(&mut self, end: &str) -> String {
+        let mut all = std::mem::take(&mut self.buffer);
+        while !all.ends_with(end.as_bytes()) {
+            if within(self.stream.read_buf(&mut all)).await.unwrap_or(0) == 0 {
+                break;
+            }
+        }
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
     /// A response whose body ends in `end`.
     pub async fn response_until(&mut self, end: &str) -> (String, String) {
         loop {

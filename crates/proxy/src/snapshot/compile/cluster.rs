@@ -16,17 +16,18 @@ use envoy_types::pb::google::protobuf;
 
 use super::http::{http1_preserves_case, http2_settings};
 use super::judge::{Compiled, Listed, Refusal, judge};
+use super::tls::{UPSTREAM, upstream_tls};
 use super::{endpoint, proxy_protocol, value};
 use crate::snapshot::{
     Balancer, Breakers, Cluster, Discovery, DnsCluster, DnsFamily, Http2Settings, Name, OutlierDetection,
-    UpstreamProtocol,
+    SocketMatch, UpstreamProtocol, UpstreamTls,
 };
 
 judge!(cluster, envoy_types::pb::envoy::config::cluster::v3::Cluster as "Cluster",
     acts: [name, eds_cluster_config, connect_timeout, per_connection_buffer_limit_bytes, lb_policy, load_assignment,
         max_requests_per_connection, circuit_breakers, common_http_protocol_options, http_protocol_options,
         http2_protocol_options, typed_extension_protocol_options, dns_refresh_rate, respect_dns_ttl, dns_lookup_family,
-        outlier_detection, upstream_bind_config, common_lb_config, transport_socket, metadata, upstream_connection_options,
+        outlier_detection, upstream_bind_config, common_lb_config, transport_socket, transport_socket_matches, metadata, upstream_connection_options,
         load_balancing_policy, cluster_discovery_type, lb_config],
     listed: [alt_stat_name, stats_matcher, per_connection_buffer_high_watermark_timeout, health_checks,
         upstream_http_protocol_options, dns_jitter, dns_failure_refresh_rate, dns_resolvers, use_tcp_for_dns_lookups,
@@ -34,7 +35,7 @@ judge!(cluster, envoy_types::pb::envoy::config::cluster::v3::Cluster as "Cluster
         close_connections_on_host_health_failure, ignore_health_on_host_removal, lrs_server, lrs_report_endpoint_metrics,
         track_timeout_budgets, track_cluster_stats, preconnect_policy, connection_pool_per_downstream_connection,
         queuing_policies],
-    refused: [transport_socket_matches, transport_socket_matcher, lb_subset_config, filters, upstream_config]);
+    refused: [transport_socket_matcher, lb_subset_config, filters, upstream_config]);
 judge!(common_lb, envoy_types::pb::envoy::config::cluster::v3::cluster::CommonLbConfig as "CommonLbConfig",
     acts: [healthy_panic_threshold, locality_config_specifier],
     listed: [update_merge_window, ignore_new_hosts_until_first_hc, close_connections_on_host_set_change,
@@ -64,9 +65,28 @@ pub(crate) fn compile(value: &proto::Cluster, seen: &mut Listed) -> Compiled<Clu
     if value.name.is_empty() {
         return Err(Refusal::new("name", "is required"));
     }
-    let introduction = proxy_protocol::upstream(value.transport_socket.as_ref(), seen)
+    let (introduction, socket) = proxy_protocol::upstream(value.transport_socket.as_ref(), seen)
         .map_err(|error| error.within("transport_socket"))?;
     let http = http_options(value, seen)?;
+    let place = if introduction.is_some() { "transport_socket.transport_socket" } else { "transport_socket" };
+    let tls = transport(socket.as_ref(), http.names, seen).map_err(|error| error.within(place))?;
+    let mut socket_matches = Vec::new();
+    for (index, given) in value.transport_socket_matches.iter().enumerate() {
+        let place = |error: Refusal| error.within(format!("transport_socket_matches[{index}]"));
+        let wanted = given.r#match.as_ref().map(value::criteria).transpose();
+        let tls = transport(given.transport_socket.as_ref(), http.names, seen);
+        socket_matches.push(SocketMatch {
+            wanted: wanted.map_err(|error| place(error.within("match")))?.unwrap_or_default(),
+            tls: tls.map_err(|error| place(error.within("transport_socket")))?,
+        });
+    }
+    let plain = tls.is_none() || socket_matches.iter().any(|wanted| wanted.tls.is_none());
+    if http.protocol == UpstreamProtocol::Auto && plain {
+        return Err(Refusal::new(
+            "auto_config",
+            "needs ALPN, and so TLS to every endpoint (transport_socket)",
+        ));
+    }
     let (panic_threshold, locality_weighted) = common_lb(value.common_lb_config.as_ref(), seen)?;
     let connect = value::duration_of(value.connect_timeout.as_ref(), "connect_timeout")?;
     let discovery = discovery(value, seen)?;
@@ -82,6 +102,8 @@ pub(crate) fn compile(value: &proto::Cluster, seen: &mut Listed) -> Compiled<Clu
         panic_threshold,
         locality_weighted,
         connect_timeout: connect.unwrap_or(Duration::from_secs(5)),
+        tls,
+        socket_matches: socket_matches.into(),
         protocol: http.protocol,
         preserve_case: http.preserve_case,
         max_requests_per_connection: http.max_requests,
@@ -103,15 +125,24 @@ pub(crate) fn compile(value: &proto::Cluster, seen: &mut Listed) -> Compiled<Clu
     })
 }
 
-pub(super) fn plain(socket: &core::TransportSocket) -> Compiled<()> {
-    let any = match socket.config_type.as_ref() {
-        Some(core::transport_socket::ConfigType::TypedConfig(any)) => value::type_name(&any.type_url),
-        None => RAW_BUFFER,
+/// How endpoints are reached: by the socket as it is, or TLS.
+fn transport(
+    socket: Option<&core::TransportSocket>,
+    names: (bool, bool),
+    seen: &mut Listed,
+) -> Compiled<Option<Arc<UpstreamTls>>> {
+    let Some(core::transport_socket::ConfigType::TypedConfig(any)) =
+        socket.and_then(|socket| socket.config_type.as_ref())
+    else {
+        return Ok(None);
     };
-    if any == RAW_BUFFER {
-        return Ok(());
+    match value::type_name(&any.type_url) {
+        RAW_BUFFER => Ok(None),
+        UPSTREAM => Ok(Some(Arc::new(upstream_tls(&value::unpack(any)?, names, seen)?))),
+        other => {
+            Err(Refusal::new("", format!("{other} is not built; raw_buffer and UpstreamTlsContext are")))
+        }
     }
-    Err(Refusal::new("", format!("{any} is not built; only plain connections are made")))
 }
 
 fn bind(value: Option<&core::BindConfig>) -> Compiled<Option<std::net::IpAddr>> {
@@ -317,6 +348,8 @@ struct HttpOptions {
     max_connection_duration: Option<Duration>,
     max_stream_duration: Option<Duration>,
     http2: Http2Settings,
+    /// `auto_sni`, `auto_san_validation`.
+    names: (bool, bool),
 }
 
 fn http_options(value: &proto::Cluster, seen: &mut Listed) -> Compiled<HttpOptions> {
@@ -328,6 +361,7 @@ fn http_options(value: &proto::Cluster, seen: &mut Listed) -> Compiled<HttpOptio
         max_connection_duration: None,
         max_stream_duration: None,
         http2: Http2Settings::default(),
+        names: (false, false),
     };
     if let Some(http2) = &value.http2_protocol_options {
         out.protocol = UpstreamProtocol::Http2;
@@ -353,6 +387,13 @@ fn protocol_options(
 ) -> Compiled<()> {
     protocols::judge(options, seen)?;
     common_http(options.common_http_protocol_options.as_ref(), out)?;
+    if let Some(names) = &options.upstream_http_protocol_options {
+        if !names.override_auto_sni_header.is_empty() {
+            let field = "upstream_http_protocol_options.override_auto_sni_header";
+            return Err(Refusal::new(field, "is not built"));
+        }
+        out.names = (names.auto_sni, names.auto_san_validation);
+    }
     let (http1, http2) = match options.upstream_protocol_options.as_ref() {
         None => (None, None),
         Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => {
@@ -372,8 +413,12 @@ fn protocol_options(
             out.protocol = UpstreamProtocol::Downstream;
             (config.http_protocol_options.as_ref(), config.http2_protocol_options.as_ref())
         }
-        Some(UpstreamProtocolOptions::AutoConfig(_)) => {
-            return Err(Refusal::new("auto_config", "needs ALPN over TLS, which is not built"));
+        Some(UpstreamProtocolOptions::AutoConfig(config)) => {
+            out.protocol = UpstreamProtocol::Auto;
+            if config.http3_protocol_options.is_some() {
+                return Err(Refusal::new("auto_config.http3_protocol_options", "is not built"));
+            }
+            (config.http_protocol_options.as_ref(), config.http2_protocol_options.as_ref())
         }
     };
     out.preserve_case |= http1_preserves_case(http1)?;

@@ -10,7 +10,7 @@ use envoy_types::pb::google::protobuf::value::Kind;
 
 use super::judge::{Compiled, Listed, Refusal, judge};
 use super::value;
-use crate::snapshot::{DnsHost, Endpoint, EndpointSet, Health, Locality, Name, Workload};
+use crate::snapshot::{DnsHost, Endpoint, EndpointSet, Health, Locality, Name, SocketCriteria, Workload};
 
 judge!(assignment, envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment as "ClusterLoadAssignment",
     acts: [cluster_name, endpoints, policy], listed: [], refused: [named_endpoints]);
@@ -47,6 +47,7 @@ pub(crate) fn dns_hosts(value: &proto::ClusterLoadAssignment, seen: &mut Listed)
             weight,
             priority: locality.priority,
             locality: locality.clone(),
+            socket_match: socket_match(lb.metadata.as_ref())?,
             hostname: (!endpoint.hostname.is_empty()).then(|| endpoint.hostname.as_str().into()),
         });
         Ok(())
@@ -127,6 +128,7 @@ fn lb_endpoint_of(
         health: health(value.health_status),
         locality: index,
         priority: locality.priority,
+        socket_match: socket_match(value.metadata.as_ref())?,
         workload,
     })
 }
@@ -136,6 +138,14 @@ fn identity(workload: Option<&Workload>, address: SocketAddr) -> Name {
         Some(workload) if !workload.uid.is_empty() => Name::new(&format!("{}@{address}", workload.uid)),
         _ => Name::new(&address.to_string()),
     }
+}
+
+/// What chooses among `transport_socket_matches`.
+fn socket_match(metadata: Option<&core::Metadata>) -> Compiled<Option<Arc<SocketCriteria>>> {
+    let given = metadata.and_then(|metadata| metadata.filter_metadata.get("envoy.transport_socket_match"));
+    let Some(given) = given else { return Ok(None) };
+    let criteria = value::criteria(given);
+    Ok(Some(Arc::new(criteria.map_err(|error| error.within("metadata[envoy.transport_socket_match]"))?)))
 }
 
 fn health(value: i32) -> Health {

@@ -51,6 +51,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         endpoint::lb_endpoint::RULES,
         endpoint::endpoint::RULES,
         tls::downstream::RULES,
+        tls::upstream::RULES,
         tls::common::RULES,
         tls::params::RULES,
         tls::certificate::RULES,

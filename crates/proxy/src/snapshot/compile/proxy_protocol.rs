@@ -6,7 +6,7 @@ use envoy_types::pb::envoy::extensions::filters::listener::proxy_protocol::v3 as
 use envoy_types::pb::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 
 use super::judge::{Compiled, Listed, Refusal, judge};
-use super::{cluster, value};
+use super::value;
 use crate::conn::proxy_protocol::Version;
 use crate::snapshot::ProxyProtocol;
 
@@ -62,28 +62,24 @@ pub(super) fn of_chains<'c>(
     Ok(first.then_some(ALWAYS))
 }
 
-/// A cluster's transport socket: plain, or plain behind a header.
+/// A cluster's transport socket: the header that comes first, and the socket behind it.
 pub(super) fn upstream(
     socket: Option<&core::TransportSocket>,
     seen: &mut Listed,
-) -> Compiled<Option<Version>> {
+) -> Compiled<(Option<Version>, Option<core::TransportSocket>)> {
     let config = socket.and_then(|socket| socket.config_type.as_ref());
     let Some(core::transport_socket::ConfigType::TypedConfig(any)) =
         config.filter(|core::transport_socket::ConfigType::TypedConfig(any)| {
             value::type_name(&any.type_url) == UPSTREAM
         })
     else {
-        return socket.map_or(Ok(None), |socket| cluster::plain(socket).map(|()| None));
+        return Ok((None, socket.cloned()));
     };
     let given: ProxyProtocolUpstreamTransport = value::unpack(any)?;
     transport::judge(&given, seen)?;
-    let inner = given.transport_socket.as_ref().map_or(Ok(()), cluster::plain);
-    inner.map_err(|error| error.within("transport_socket"))?;
-    let Some(settings) = &given.config else { return Ok(Some(Version::V1)) };
-    config::judge(settings, seen)
-        .and_then(|()| version(settings.version))
-        .map(Some)
-        .map_err(|e| e.within("config"))
+    let Some(settings) = &given.config else { return Ok((Some(Version::V1), given.transport_socket)) };
+    let version = config::judge(settings, seen).and_then(|()| version(settings.version));
+    Ok((Some(version.map_err(|e| e.within("config"))?), given.transport_socket))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use envoy_types::pb::google::protobuf::{Any, BoolValue};
 use prost::Message;
 
 use super::*;
+use crate::snapshot::compile::cluster;
 
 fn socket(url: &str, message: &impl Message) -> TransportSocket {
     let any = Any { type_url: format!("type.googleapis.com/{url}"), value: message.encode_to_vec() };

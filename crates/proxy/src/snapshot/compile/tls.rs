@@ -17,7 +17,7 @@ use rustls::{ProtocolVersion, SupportedCipherSuite};
 use super::judge::{Compiled, Listed, Refusal, judge};
 use super::value;
 use crate::decide::matching::StringMatcher;
-use crate::snapshot::{CommonTls, DownstreamTls, Given, Name, Resumption, Secret};
+use crate::snapshot::{CommonTls, DownstreamTls, Given, Name, Resumption, Secret, UpstreamTls};
 use crate::tls::certificate::{Certificate, certificates, hex, sha256};
 use crate::tls::provider;
 use crate::tls::verify::{NameKind, NameMatcher, Validation};
@@ -26,6 +26,9 @@ judge!(downstream, envoy_types::pb::envoy::extensions::transport_sockets::tls::v
     acts: [common_tls_context, require_client_certificate, require_sni, disable_stateful_session_resumption,
         session_timeout, prefer_client_ciphers, session_ticket_keys_type],
     listed: [full_scan_certs_on_sni_mismatch], refused: [ocsp_staple_policy]);
+judge!(upstream, envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::UpstreamTlsContext as "UpstreamTlsContext",
+    acts: [common_tls_context, sni, auto_host_sni, auto_sni_san_validation, max_session_keys],
+    listed: [enforce_rsa_key_usage], refused: [allow_renegotiation]);
 judge!(common, envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::CommonTlsContext as "CommonTlsContext",
     acts: [tls_params, tls_certificates, tls_certificate_sds_secret_configs, alpn_protocols, validation_context_type],
     listed: [],
@@ -47,6 +50,9 @@ judge!(validation, envoy_types::pb::envoy::extensions::transport_sockets::tls::v
 
 /// Type of the server's side.
 pub(super) const DOWNSTREAM: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+
+/// Type of the client's side.
+pub(super) const UPSTREAM: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 
 /// Where Linux distributions keep the certificates of public authorities.
 const SYSTEM_ROOTS: [&str; 4] = [
@@ -102,6 +108,43 @@ pub(super) fn downstream_tls(
             (false, true) => Resumption::Never,
         },
         session_timeout: timeout.unwrap_or(Duration::from_secs(7200)),
+    })
+}
+
+/// The client's side of a cluster; the names that its HTTP options ask for and check belong to it.
+pub(super) fn upstream_tls(
+    value: &proto::UpstreamTlsContext,
+    (auto_sni, auto_san): (bool, bool),
+    seen: &mut Listed,
+) -> Compiled<UpstreamTls> {
+    upstream::judge(value, seen)?;
+    let mut content = Content(prost::Message::encode_to_vec(value));
+    content.0.extend([u8::from(auto_sni), u8::from(auto_san)]);
+    let empty = proto::CommonTlsContext::default();
+    let given = value.common_tls_context.as_ref().unwrap_or(&empty);
+    let common = common_tls(given, seen, &mut content).map_err(|error| error.within("common_tls_context"))?;
+    let sni = Some(value.sni.as_str()).filter(|name| !name.is_empty());
+    if let Some(bad) = sni.filter(|name| rustls::pki_types::ServerName::try_from(*name).is_err()) {
+        return Err(Refusal::new("sni", format!("{bad:?} is no name of a server")));
+    }
+    let own_name = value.auto_sni_san_validation || auto_san;
+    if common.validation.is_empty() {
+        if own_name {
+            let reason = "a name proves nothing without a trusted_ca that vouches for it";
+            return Err(Refusal::new("auto_sni_san_validation", reason));
+        }
+        seen.insert(
+            "CommonTlsContext.validation_context_type (absent: the server's certificate is not verified)",
+        );
+    }
+    Ok(UpstreamTls {
+        key: Name::new(&hex(&sha256(&content.0))),
+        common,
+        sni: sni.map(Into::into),
+        auto_host_sni: value.auto_host_sni,
+        auto_sni,
+        own_name,
+        max_sessions: value.max_session_keys.as_ref().map_or(1, |most| most.value.min(64) as usize),
     })
 }
 

@@ -14,7 +14,7 @@ use prost::Message;
 
 use super::judge::{Compiled, Refusal};
 use crate::decide::matching::{Fraction, Pattern, RegexRewrite, StringMatcher};
-use crate::snapshot::{Provenance, TcpKeepalive};
+use crate::snapshot::{Provenance, SocketCriteria, TcpKeepalive};
 
 pub(crate) fn duration(value: &protobuf::Duration) -> Compiled<Duration> {
     let seconds = u64::try_from(value.seconds).map_err(|_| Refusal::new("", "a duration is not negative"))?;
@@ -186,6 +186,17 @@ pub(crate) fn own_field<'m>(
     field: &str,
 ) -> Option<&'m protobuf::Value> {
     metadata?.filter_metadata.get("heddle.dev")?.fields.get(field)
+}
+
+/// Names and texts of a flat struct, sorted.
+pub(crate) fn criteria(given: &protobuf::Struct) -> Compiled<SocketCriteria> {
+    let mut all = Vec::new();
+    for (name, value) in &given.fields {
+        let text = text_of(Some(value)).ok_or_else(|| Refusal::new(name, "only texts are built"))?;
+        all.push((name.as_str().into(), text.into()));
+    }
+    all.sort();
+    Ok(all.into())
 }
 
 pub(crate) fn text_of(value: Option<&protobuf::Value>) -> Option<&str> {
