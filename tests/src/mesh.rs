@@ -38,29 +38,55 @@ impl Role {
     /// # Panics
     /// When it ends or is not up within 30 s; with the end of its log.
     pub fn start(name: &str, dir: &Path, args: &[&str]) -> Self {
+        Self::start_with(name, dir, args, &[])
+    }
+
+    /// [`Role::start`] with more in the environment.
+    ///
+    /// # Panics
+    /// As [`Role::start`].
+    pub fn start_with(name: &str, dir: &Path, args: &[&str], environment: &[(&str, &Path)]) -> Self {
         std::fs::create_dir_all(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
         let _ = std::fs::remove_file(dir.join("ports.json"));
+        let mut role = Self::spawn(name, dir, args, environment);
+        role.wait_for_ports(|_| true);
+        role
+    }
+
+    /// Starts `heddle ARGS --data-dir DIR`, with the directory of this role, and waits until the new process has written
+    /// its ports: a successor does so once it has taken over.
+    ///
+    /// # Panics
+    /// As [`Role::start`].
+    pub fn successor(&self, args: &[&str]) -> Self {
+        let mut role = Self::spawn(&self.name, &self.dir, args, &[]);
+        let pid = role.child.id();
+        role.wait_for_ports(|ports| ports["pid"] == pid);
+        role
+    }
+
+    fn spawn(name: &str, dir: &Path, args: &[&str], environment: &[(&str, &Path)]) -> Self {
         let open = || std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log"));
         let (out, err) = (open().unwrap_or_else(|e| panic!("{e}")), open().unwrap_or_else(|e| panic!("{e}")));
         let child = Command::new(binary())
             .args(args)
             .arg("--data-dir")
             .arg(dir)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)
             .spawn()
             .unwrap_or_else(|e| panic!("{name}: {e}"));
-        let mut role = Self { name: name.into(), dir: dir.into(), ports: serde_json::Value::Null, child };
-        role.wait_for_ports();
-        role
+        Self { name: name.into(), dir: dir.into(), ports: serde_json::Value::Null, child }
     }
 
-    fn wait_for_ports(&mut self) {
+    fn wait_for_ports(&mut self, meant: impl Fn(&serde_json::Value) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             if let Ok(text) = std::fs::read(self.dir.join("ports.json"))
                 && let Ok(ports) = serde_json::from_slice(&text)
+                && meant(&ports)
             {
                 self.ports = ports;
                 return;

@@ -86,6 +86,8 @@ pub struct ServerConfig {
     /// Default `cluster.local`.
     pub cluster_domain: String,
     pub counters: Arc<Counters>,
+    /// How long what was asked before the shutdown may still be answered. Default: not at all.
+    pub linger: Duration,
 }
 
 impl Default for ServerConfig {
@@ -96,6 +98,7 @@ impl Default for ServerConfig {
             outside: None,
             cluster_domain: "cluster.local".to_owned(),
             counters: Arc::default(),
+            linger: Duration::ZERO,
         }
     }
 }
@@ -117,33 +120,42 @@ struct Shared {
     turn: AtomicU64,
 }
 
-/// Serves until `shutdown` resolves. The newest names are used from one question to the next.
+/// Serves until `shutdown` resolves, then receives no more and answers what it has for [`ServerConfig::linger`]. The newest names are used from one question to the next.
 pub async fn serve(
     server: Server,
     names: watch::Receiver<Arc<Names>>,
     config: ServerConfig,
     shutdown: impl Future<Output = ()>,
 ) {
+    let linger = config.linger;
     let shared = Arc::new(Shared { names, config, turn: AtomicU64::new(0) });
+    let (stop, stopped) = watch::channel(());
     // What was spawned ends with the set.
     let mut serving = tokio::task::JoinSet::new();
     for socket in server.udp {
-        serving.spawn(serve_udp(Arc::new(socket), shared.clone()));
+        serving.spawn(serve_udp(Arc::new(socket), shared.clone(), stopped.clone()));
     }
     for listener in server.tcp {
-        serving.spawn(serve_tcp(listener, shared.clone()));
+        serving.spawn(serve_tcp(listener, shared.clone(), stopped.clone()));
     }
     shutdown.await;
+    drop(stop);
+    let rest = async { while serving.join_next().await.is_some() {} };
+    let _ = timeout(linger, rest).await;
 }
 
-async fn serve_udp(socket: Arc<UdpSocket>, shared: Arc<Shared>) {
+async fn serve_udp(socket: Arc<UdpSocket>, shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
     let forwards = Arc::new(Semaphore::new(FORWARDS));
     let mut tasks = tokio::task::JoinSet::new();
     let mut buffer = vec![0; 65_536];
     loop {
         // Finished forwards are taken away as they come; they end with the server, too.
         while tasks.try_join_next().is_some() {}
-        let (length, peer) = match socket.recv_from(&mut buffer).await {
+        let received = tokio::select! {
+            received = socket.recv_from(&mut buffer) => received,
+            _ = stopped.changed() => break,
+        };
+        let (length, peer) = match received {
             Ok(received) => received,
             // An earlier answer met a closed port; that asker is gone, the socket is not.
             Err(error) => {
@@ -175,6 +187,7 @@ async fn serve_udp(socket: Arc<UdpSocket>, shared: Arc<Shared>) {
             },
         }
     }
+    while tasks.join_next().await.is_some() {}
 }
 
 async fn send(socket: &UdpSocket, answer: &[u8], peer: SocketAddr) {
@@ -183,13 +196,21 @@ async fn send(socket: &UdpSocket, answer: &[u8], peer: SocketAddr) {
     }
 }
 
-async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>) {
+async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut tasks = tokio::task::JoinSet::new();
     loop {
         while tasks.try_join_next().is_some() {}
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        match listener.accept().await {
+        let next = async {
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            next = next => next,
+            _ = stopped.changed() => break,
+        };
+        let Ok(place) = place else { return };
+        match accepted {
             Ok((stream, peer)) => {
                 let shared = shared.clone();
                 tasks.spawn(async move {
@@ -206,6 +227,9 @@ async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>) {
             }
         }
     }
+    // Another process may accept from the same socket.
+    drop(listener);
+    while tasks.join_next().await.is_some() {}
 }
 
 async fn serve_connection(mut stream: TcpStream, peer: SocketAddr, shared: &Shared) -> io::Result<()> {

@@ -62,6 +62,13 @@ impl Ports {
         alive.then_some(ports)
     }
 
+    /// Removes the file unless another process has written it meanwhile, which took over from this one.
+    pub(crate) fn remove_own(dir: &Path) {
+        if Self::read(dir).is_none_or(|ports| ports.pid.is_none_or(|pid| pid == std::process::id())) {
+            Self::remove(dir);
+        }
+    }
+
     pub(crate) fn remove(dir: &Path) {
         // Nothing depends on it being gone: a reader checks the pid.
         let _ = std::fs::remove_file(dir.join(Self::FILE));

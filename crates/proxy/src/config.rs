@@ -7,9 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::google::protobuf::{ListValue, Struct, Value, value::Kind};
+use serde::{Deserialize, Serialize};
 use socket2::Socket;
 
 /// What kind of data plane this is (DESIGN 7.3).
@@ -121,6 +123,15 @@ pub struct ProxyConfig {
     pub insecure: bool,
     /// Version of the binary, shown by `/server_info`.
     pub version: String,
+    /// How long what is open may go on once the process was told to end, or once its listener is gone or changed; `None`
+    /// for ever. Default 45 s (Istio's `drainDuration`).
+    pub drain_time: Option<Duration>,
+    /// How long what is open may go on once another process has taken over; `None`, the default, for ever.
+    pub replaced_drain_time: Option<Duration>,
+    /// Take over from the proxy that runs with the same `data_dir`, if there is one.
+    pub replace: bool,
+    /// Let a later process take over from this one, by a socket in `data_dir`.
+    pub replaceable: bool,
     /// Makes the sockets that face the workload, if they are not to be made here.
     pub workload: Option<Arc<dyn WorkloadNetwork>>,
 }
@@ -149,6 +160,10 @@ impl Default for ProxyConfig {
             data_dir: None,
             insecure: false,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            drain_time: Some(heddle_runtime::Drain::DEFAULT),
+            replaced_drain_time: None,
+            replace: false,
+            replaceable: false,
             workload: None,
         }
     }
@@ -166,7 +181,7 @@ impl fmt::Debug for ProxyConfig {
 }
 
 /// The addresses a data plane really listens on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
     /// Outbound listeners.
     pub outbound: Vec<(Option<String>, SocketAddr)>,
@@ -179,6 +194,16 @@ pub struct Bound {
 }
 
 impl ProxyConfig {
+    /// Where a successor asks for the sockets of this process.
+    pub(crate) fn door(&self) -> Option<PathBuf> {
+        Some(self.data_dir.as_ref()?.join(crate::handover::DOOR))
+    }
+
+    /// Where this process answers admin requests once it has been replaced.
+    pub(crate) fn draining_admin(&self) -> Option<PathBuf> {
+        Some(self.data_dir.as_ref()?.join(format!("draining-{}.sock", std::process::id())))
+    }
+
     /// The number of workers.
     pub(crate) fn worker_count(&self) -> usize {
         self.workers

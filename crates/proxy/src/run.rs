@@ -1,54 +1,52 @@
-//! The composition root of the data plane: what exists, who knows whom, in which order it starts and ends.
+//! What a running data plane is, and how it ends.
 
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use heddle_runtime::{Drain, Gate, Phase, Readiness, Workers};
-use heddle_xds::{Client, ClientConfig, Encoded};
-use tokio::sync::mpsc;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::config::{Bound, ProxyConfig, WorkloadNetwork};
-use crate::conn::registry::Wish;
-use crate::disk::Disk;
-use crate::feed::{Ask, Dump, Feed};
-use crate::resolve::Resolver;
-use crate::snapshot::disk::StoredResource;
-use crate::snapshot::{Snapshot, SnapshotBuilder};
-use crate::sockets::{self, Options, Sockets};
+use crate::config::{Bound, ProxyConfig};
+use crate::conn::registry::Leaving;
+use crate::feed::{Ask, Dump};
+use crate::snapshot::Snapshot;
+use crate::sockets::Sockets;
 use crate::telemetry::collect::Collected;
+use crate::worker::Published;
 use crate::worker::run::Message;
-use crate::worker::{Published, Worker};
 
-/// Why a data plane did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum ProxyError {
-    /// An address could not be bound.
-    #[error("{}", heddle_runtime::cannot_listen(*address, what, error))]
-    Bind {
-        /// The flag that asked for it.
-        what: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// The system's answer.
-        error: io::Error,
-    },
-    /// A thread or an epoll instance was refused.
-    #[error("cannot start workers: {0}; check the limits on threads and open files")]
-    Workers(io::Error),
-    /// An address off loopback without leave.
-    #[error(
-        "{what} would listen on {address}, which is not loopback, without TLS; pass --insecure if that is meant"
-    )]
-    Insecure {
-        /// The flag that asked for it.
-        what: &'static str,
-        /// The address.
-        address: SocketAddr,
-    },
+pub use crate::start::ProxyError;
+
+/// New connections are taken for at most this part of a drain: who balances the load needs a moment to hear of it.
+const STILL_ACCEPTING: u32 = 3;
+/// And for at most so long, however long the drain.
+const STILL_ACCEPTING_MOST: Duration = Duration::from_secs(15);
+/// How often open connections are counted: soon at first, then seldom.
+const COUNT_EVERY: std::ops::Range<Duration> = Duration::from_millis(50)..Duration::from_secs(1);
+
+/// Why a data plane ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// `/quitquitquit`.
+    Quit,
+    /// Another process has its sockets.
+    Replaced,
+}
+
+/// A descriptor that is handed to a successor, besides those that workers accept from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lent {
+    Admin(SocketAddr),
+    NamesUdp(SocketAddr),
+    NamesTcp(SocketAddr),
+    Door,
 }
 
 /// What parts of a running data plane share.
@@ -65,141 +63,26 @@ pub(crate) struct Plane {
     pub(crate) healthy: Gate,
     pub(crate) drain: Drain,
     pub(crate) started: Instant,
-    pub(crate) xds: tokio::sync::watch::Receiver<heddle_xds::Status>,
+    pub(crate) xds: watch::Receiver<heddle_xds::Status>,
+    pub(crate) end: watch::Sender<Option<End>>,
+    /// The process that is taking over.
+    pub(crate) successor: Mutex<Option<u32>>,
+    /// Replacements before this process, and how long its predecessors had run.
+    pub(crate) epoch: u32,
+    pub(crate) before: Duration,
+    pub(crate) lent: Mutex<Vec<(Lent, OwnedFd)>>,
 }
 
 /// A running data plane.
 #[derive(Debug)]
 pub struct Proxy {
-    plane: Arc<Plane>,
-    tasks: Vec<JoinHandle<()>>,
+    pub(crate) plane: Arc<Plane>,
+    pub(crate) tasks: Vec<JoinHandle<()>>,
+    /// Follows the control plane.
+    pub(crate) feed: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// Binds, starts the workers, puts the last good configuration in force and connects to the control plane. Must be
-    /// called within a tokio runtime, which becomes the management runtime.
-    ///
-    /// # Errors
-    /// When an address cannot be bound or a worker cannot be started.
-    pub async fn start(mut config: ProxyConfig) -> Result<Self, ProxyError> {
-        if config.name.is_empty() {
-            config.name = host_name();
-        }
-        heddle_runtime::raise_open_files();
-        let count = config.worker_count();
-        let mut sockets = Sockets::default();
-        let mut bound = Bound::default();
-        for (of, address) in &config.outbound {
-            let address = *address;
-            let options = Options {
-                transparent: config.interception == crate::config::Interception::Tproxy,
-                freebind: false,
-            };
-            // What the kernel redirects may arrive anywhere; what is dialled must come from this machine.
-            let dialled =
-                config.interception == crate::config::Interception::None && config.workload.is_none();
-            if dialled && !address.ip().is_loopback() && !config.insecure {
-                return Err(ProxyError::Insecure { what: "--outbound", address });
-            }
-            let made = match &config.workload {
-                Some(network) => network.outbound(address, count),
-                None => sockets::ensure_free(address).and_then(|()| sockets::bind(address, count, options)),
-            };
-            let made = made.map_err(|error| ProxyError::Bind { what: "--outbound", address, error })?;
-            bound.outbound.extend(sockets::address_of(&made).map(|address| (of.clone(), address)));
-            sockets.reserve(made);
-        }
-        if let Some(network) = &config.workload {
-            let addresses = bound.outbound.iter().map(|(_, address)| *address);
-            sockets.in_network(network.clone(), addresses.collect());
-        }
-        for (port, address) in &config.inbound {
-            let (address, what) = (*address, "--inbound");
-            let made = sockets::ensure_free(address)
-                .and_then(|()| sockets::bind(address, count, Options::default()))
-                .map_err(|error| ProxyError::Bind { what, address, error })?;
-            if let Some(address) = sockets::address_of(&made) {
-                bound.inbound.push((*port, address));
-            }
-            sockets.reserve(made);
-        }
-        let admin = match config.admin {
-            Some(address) if !address.ip().is_loopback() && !config.insecure => {
-                return Err(ProxyError::Insecure { what: "--admin", address });
-            }
-            Some(address) => {
-                let listener = tokio::net::TcpListener::bind(address)
-                    .await
-                    .map_err(|error| ProxyError::Bind { what: "--admin", address, error })?;
-                bound.admin = listener.local_addr().ok();
-                Some(listener)
-            }
-            None => None,
-        };
-        let (mut names, mut tasks) = (None, Vec::new());
-        if let Some(address) = config.dns {
-            let server = match &config.workload {
-                Some(network) => network.names(address).and_then(heddle_dns::Server::of),
-                None => heddle_dns::Server::bind(address).await,
-            };
-            let server = server.map_err(|error| ProxyError::Bind { what: "--dns", address, error })?;
-            bound.dns = server.local_addr().ok();
-            names = Some(serve_names(server, &config, &mut tasks));
-        }
-        let published = Arc::new(Published::default());
-        let workers =
-            start_workers(count, &published, config.workload.as_ref()).map_err(ProxyError::Workers)?;
-        let readiness = Readiness::default();
-        let configured = readiness.gate("configuration from the control plane or from disk");
-        // A workload in a network of its own can ask nobody else.
-        let named = config.workload.is_some().then(|| readiness.gate("names from the control plane"));
-        let healthy = readiness.gate("/healthcheck/ok");
-        healthy.open();
-        let sockets = Arc::new(Mutex::new(sockets));
-
-        let mut builder = SnapshotBuilder::new();
-        let disk = config.data_dir.as_ref().map(|dir| Disk::new(dir.join("proxy-config.bin")));
-        let mut client = ClientConfig::new(config.xds.clone(), config.node(&bound));
-        if let Some(disk) = &disk {
-            restore(disk, &mut builder, &mut client);
-        }
-        let (asks, asked) = mpsc::channel(8);
-        let (handle, updates) = Client::connect(client);
-        let xds = handle.status();
-        let feed = Feed {
-            builder,
-            published: published.clone(),
-            workers: workers.clone(),
-            sockets: sockets.clone(),
-            asks: asked,
-            disk,
-            configured,
-            named,
-            names,
-            resolver: Resolver::default(),
-            owed: Vec::new(),
-            unopened: Default::default(),
-        };
-        tasks.push(tokio::spawn(feed.run(handle, updates)));
-        let plane = Arc::new(Plane {
-            config,
-            bound,
-            workers,
-            published,
-            sockets,
-            asks,
-            readiness,
-            healthy,
-            drain: Drain::default(),
-            started: Instant::now(),
-            xds,
-        });
-        if let Some(listener) = admin {
-            tasks.push(tokio::spawn(crate::admin::serve(listener, plane.clone())));
-        }
-        Ok(Self { plane, tasks })
-    }
-
     /// The addresses it really listens on.
     pub fn bound(&self) -> &Bound {
         &self.plane.bound
@@ -215,22 +98,40 @@ impl Proxy {
         self.plane.published.load()
     }
 
-    /// Drains: connections are asked to end while new ones are still taken. When none is open, the listening sockets
-    /// are closed, and who came at the last moment is still served. Returns after `most` at the latest.
-    pub async fn drain(&self, most: Duration) {
-        let end = tokio::time::Instant::now() + most;
-        self.plane.drain_connections(most).await;
+    /// Drains in two stages. First readiness fails and connections are asked to end while new ones are still taken, until
+    /// none is open or a third of the time is over (15 s at most). Then the listening sockets are closed, after who
+    /// came at the last moment, and what is open may end by itself. Returns after `most` at the latest, if there is a limit.
+    pub async fn drain(&self, most: Option<Duration>) {
+        let end = most.map(|most| tokio::time::Instant::now() + most);
+        let first =
+            most.map_or(STILL_ACCEPTING_MOST, |most| (most / STILL_ACCEPTING).min(STILL_ACCEPTING_MOST));
+        self.plane.drain_connections(Some(first)).await;
         self.plane.close_sockets();
-        self.plane.drain_connections(end.saturating_duration_since(tokio::time::Instant::now())).await;
+        self.plane.drain_connections(end.map(|end| end - tokio::time::Instant::now())).await;
     }
 
-    /// Waits until `/quitquitquit` was asked for.
-    pub async fn quit_asked(&self) {
-        self.plane.drain.signal().reached(Phase::Closing).await;
+    /// Serves what is open after another process has taken over, for at most so long, if there is a limit.
+    async fn finish(&self, most: Option<Duration>) {
+        // The successor is the one that the control plane talks to now.
+        self.feed.abort();
+        let admin = self.plane.draining_admin();
+        self.plane.drain_connections(most).await;
+        drop(admin);
+    }
+
+    /// Waits until `/quitquitquit` was asked for, or another process has taken over.
+    async fn end(&self) -> End {
+        let mut end = self.plane.end.subscribe();
+        match end.wait_for(Option::is_some).await.map(|end| *end) {
+            Ok(Some(end)) => end,
+            // The sender lives in the plane.
+            _ => std::future::pending().await,
+        }
     }
 
     /// Closes the listening sockets, cuts what is still open and ends the workers.
     pub async fn stop(self) {
+        self.feed.abort();
         for task in &self.tasks {
             task.abort();
         }
@@ -239,22 +140,32 @@ impl Proxy {
 }
 
 impl Plane {
-    pub(crate) async fn drain_connections(&self, most: Duration) {
+    /// Asks connections to end, again and again since more may come, until none is open or the time is over.
+    pub(crate) async fn drain_connections(&self, most: Option<Duration>) {
         self.drain.advance(Phase::Draining);
-        self.workers.tell_all(|_| Message::Wish(Wish::Drain, None));
+        self.ask_to_end(None);
         let empty = async {
+            let mut pause = COUNT_EVERY.start;
             while self.collect().await.iter().any(|counts| counts.connections > 0) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                // Those that were opened meanwhile are asked, too.
-                self.workers.tell_all(|_| Message::Wish(Wish::Drain, None));
+                tokio::time::sleep(pause).await;
+                pause = (pause + pause / 8).min(COUNT_EVERY.end);
+                self.ask_to_end(None);
             }
         };
-        let _ = tokio::time::timeout(most, empty).await;
+        match most {
+            Some(most) => drop(tokio::time::timeout(most, empty).await),
+            None => empty.await,
+        }
+    }
+
+    /// Asks every connection to end, and has it cut after a time, if one is given.
+    pub(crate) fn ask_to_end(&self, most: Option<Duration>) {
+        self.workers.tell_all(|_| Message::Drain(Leaving::All, most));
     }
 
     /// The accepted resources; nothing when the feed has ended.
     pub(crate) async fn dump(&self) -> Dump {
-        let (ask, answer) = tokio::sync::oneshot::channel();
+        let (ask, answer) = oneshot::channel();
         if self.asks.send(ask).await.is_err() {
             return Dump::default();
         }
@@ -265,7 +176,7 @@ impl Plane {
     pub(crate) async fn collect(&self) -> Vec<Collected> {
         let mut answers = Vec::with_capacity(self.workers.len());
         self.workers.tell_all(|_| {
-            let (reply, answer) = tokio::sync::oneshot::channel();
+            let (reply, answer) = oneshot::channel();
             answers.push(answer);
             Message::Collect(reply)
         });
@@ -278,14 +189,82 @@ impl Plane {
         counts
     }
 
+    /// Waits until every worker has done what it was told before.
+    pub(crate) async fn settled(&self) {
+        let mut answers = Vec::with_capacity(self.workers.len());
+        self.workers.tell_all(|_| {
+            let (reply, answer) = oneshot::channel();
+            answers.push(answer);
+            Message::Changed(reply)
+        });
+        for answer in answers {
+            // A worker that has ended does nothing any more.
+            let _ = answer.await;
+        }
+    }
+
+    pub(crate) fn lock_sockets(&self) -> MutexGuard<'_, Sockets> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True once it was told to end, or another process has taken over.
+    pub(crate) fn ending(&self) -> bool {
+        self.end.borrow().is_some() || self.drain.phase() > Phase::Serving
+    }
+
+    pub(crate) fn replaced(&self) -> bool {
+        *self.end.borrow() == Some(End::Replaced)
+    }
+
+    /// How long this process and those that it replaced have run.
+    pub(crate) fn uptime_of_all(&self) -> Duration {
+        self.before + self.started.elapsed()
+    }
+
+    /// Serves the admin paths on a socket in the data directory: its port belongs to the successor.
+    fn draining_admin(self: &Arc<Self>) -> Option<DrainingAdmin> {
+        let path = self.config.draining_admin()?;
+        // One of that name is of a dead process.
+        let _ = std::fs::remove_file(&path);
+        match open_for_owner(&path) {
+            Ok(listener) => {
+                let task = tokio::spawn(crate::admin::serve_unix(listener, self.clone()));
+                Some(DrainingAdmin { path, task })
+            }
+            Err(error) => {
+                tracing::warn!("{}: {error}; what is left here cannot be looked at", path.display());
+                None
+            }
+        }
+    }
+
+    /// Opens and closes no sockets while another process is about to take over.
+    pub(crate) fn hold_sockets(&self) {
+        self.lock_sockets().hold();
+    }
+
+    /// Nobody took over: catches up with the configuration.
+    pub(crate) fn follow_again(&self) {
+        let snapshot = self.published.load();
+        self.lock_sockets().go_on(&snapshot, &self.workers);
+    }
+
+    /// Another process accepts at these addresses from now on, and is the proxy.
+    pub(crate) async fn leave_to(&self, taken: &[SocketAddr]) {
+        self.lock_sockets().leave_to(taken, &self.workers);
+        self.lent.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.end.send_replace(Some(End::Replaced));
+        self.settled().await;
+    }
+
     fn close_sockets(&self) {
         self.drain.advance(Phase::Closing);
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).close(&self.workers);
+        self.lock_sockets().close(&self.workers);
     }
 
     async fn stop(&self) {
         self.close_sockets();
-        self.workers.tell_all(|_| Message::Wish(Wish::Cut, None));
+        self.workers.tell_all(|_| Message::Cut);
         self.workers.tell_all(|_| Message::Stop);
         let done = async {
             while !self.workers.finished() {
@@ -294,10 +273,35 @@ impl Plane {
         };
         let _ = tokio::time::timeout(Duration::from_secs(2), done).await;
         self.drain.advance(Phase::Stopped);
+        if let Some(door) = self.config.door().filter(|_| !self.replaced() && self.config.replaceable) {
+            // Whoever finds it left behind replaces it.
+            let _ = std::fs::remove_file(door);
+        }
     }
 }
 
-/// Runs a data plane until `shutdown` resolves or `/quitquitquit` is asked for, then drains it for at most 45 s.
+/// Takes its socket away when it ends.
+struct DrainingAdmin {
+    path: PathBuf,
+    task: JoinHandle<()>,
+}
+
+impl Drop for DrainingAdmin {
+    fn drop(&mut self) {
+        self.task.abort();
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The data directory keeps others out; the mode of the socket does, too.
+fn open_for_owner(path: &Path) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Runs a data plane until it is told to end (a message in `told`, `/quitquitquit`) or another process has taken over,
+/// then drains it. A second message ends it at once; after a replacement the first one bounds the rest by `drain_time`.
 /// `on_bound` is told the addresses once everything listens.
 ///
 /// # Errors
@@ -305,79 +309,38 @@ impl Plane {
 pub async fn run(
     config: ProxyConfig,
     on_bound: impl FnOnce(&Bound),
-    shutdown: impl Future<Output = ()>,
+    mut told: mpsc::Receiver<()>,
 ) -> Result<(), ProxyError> {
-    let proxy = Proxy::start(config).await?;
+    let (drain_time, replaced_drain_time) = (config.drain_time, config.replaced_drain_time);
+    let proxy = tokio::select! {
+        proxy = Proxy::start(config) => proxy?,
+        () = next(&mut told) => return Ok(()),
+    };
     on_bound(proxy.bound());
-    tokio::select! {
-        () = shutdown => {}
-        () = proxy.quit_asked() => {}
+    let end = tokio::select! {
+        () = next(&mut told) => End::Quit,
+        end = proxy.end() => end,
+    };
+    let finished = match end {
+        End::Quit => false,
+        End::Replaced => tokio::select! {
+            () = proxy.finish(replaced_drain_time) => true,
+            () = next(&mut told) => false,
+        },
+    };
+    if !finished {
+        tokio::select! {
+            () = proxy.drain(drain_time) => {}
+            () = next(&mut told) => tracing::warn!("told to end again: what is open is cut"),
+        }
     }
-    proxy.drain(Drain::DEFAULT).await;
     proxy.stop().await;
     Ok(())
 }
 
-fn start_workers(
-    count: usize,
-    published: &Arc<Published>,
-    network: Option<&Arc<dyn WorkloadNetwork>>,
-) -> io::Result<Arc<Workers<Message>>> {
-    let (published, network) = (published.clone(), network.cloned());
-    let seed = seed();
-    let workers = Workers::start("heddle-worker", count, move |index, messages| {
-        let (published, network) = (published.clone(), network.clone());
-        async move {
-            let worker = Rc::new(Worker::new(published, network, seed.wrapping_mul(index as u64 * 2 + 1)));
-            crate::worker::run::run(worker, messages).await;
-        }
-    })?;
-    Ok(Arc::new(workers))
-}
-
-/// Starts from disk: what cannot be used any more is left out.
-fn restore(disk: &Disk, builder: &mut SnapshotBuilder, client: &mut ClientConfig) {
-    let kept = match disk.load() {
-        Ok(kept) => kept,
-        Err(error) => {
-            tracing::warn!(%error, "the configuration on disk cannot be read; starting without it");
-            return;
-        }
-    };
-    for StoredResource { kind, name, body } in kept {
-        if builder.apply(kind, &name, &body).is_ok() {
-            // Versions are hashes of the content, so what is held can be presented without having been told.
-            let known = Encoded::from_bytes(kind, name, body);
-            client.initial.push((kind, known.name.clone(), known.version.clone()));
-        }
+async fn next(told: &mut mpsc::Receiver<()>) {
+    if told.recv().await.is_none() {
+        // Nobody is left who could say it.
+        std::future::pending().await
     }
-}
-
-/// Answers DNS with the newest table of names, and forwards the rest.
-fn serve_names(
-    server: heddle_dns::Server,
-    config: &ProxyConfig,
-    tasks: &mut Vec<JoinHandle<()>>,
-) -> mpsc::UnboundedSender<bytes::Bytes> {
-    let (sender, tables) = mpsc::unbounded_channel();
-    let saved = config.data_dir.as_ref().map(|dir| dir.join("names.bin"));
-    let own = server.local_addr().into_iter().collect();
-    let settings = heddle_dns::ServerConfig {
-        forwarder: Some(Arc::new(heddle_dns::Forwarder::new("/etc/resolv.conf", own))),
-        cluster_domain: config.cluster_domain.clone(),
-        ..heddle_dns::ServerConfig::default()
-    };
-    tasks.push(tokio::spawn(heddle_dns::follow(server, tables, saved, settings, std::future::pending())));
-    sender
-}
-
-fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "heddle".to_owned(), |name| name.trim().to_owned())
-}
-
-/// Different for each start.
-fn seed() -> u64 {
-    use std::hash::{BuildHasher as _, Hasher as _};
-    std::hash::RandomState::new().build_hasher().finish()
 }

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use heddle_runtime::Workers;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::WorkloadNetwork;
-use crate::conn::registry::Wish;
+use crate::conn::registry::Leaving;
 use crate::snapshot::{Listener, Name, Snapshot};
 use crate::worker::run::Message;
 
@@ -45,6 +47,30 @@ pub(crate) fn bind(address: SocketAddr, count: usize, options: Options) -> io::R
         sockets.push(socket);
     }
     Ok(sockets)
+}
+
+/// One socket for each worker at least. Where the system refuses more, workers share those that there are.
+pub(crate) fn enough(
+    mut sockets: Vec<Socket>,
+    address: SocketAddr,
+    count: usize,
+    options: Options,
+) -> Vec<Socket> {
+    let (there, missing) = (sockets.len(), count.saturating_sub(sockets.len()));
+    if missing == 0 {
+        return sockets;
+    }
+    match bind(address, missing, options) {
+        Ok(more) => sockets.extend(more),
+        Err(error) => {
+            tracing::warn!(%address, %error, "cannot open a socket for each worker; some share one");
+            let shared: Vec<_> = (0..missing)
+                .filter_map(|index| sockets.get(index % there.max(1))?.try_clone().ok())
+                .collect();
+            sockets.extend(shared);
+        }
+    }
+    sockets
 }
 
 /// Fails where another process listens already: with `SO_REUSEPORT` the kernel would share its connections out
@@ -109,12 +135,20 @@ pub(crate) struct Sockets {
     /// Bound and not listening: addresses that were announced.
     reserved: HashMap<SocketAddr, Vec<Socket>>,
     serving: HashMap<SocketAddr, Serving>,
+    /// Listeners without a socket, as of the last generation.
+    redirected: HashMap<Name, Arc<Listener>>,
+    /// How long connections of listeners that changed or went may stay.
+    drain_time: Option<Duration>,
     /// Addresses that could not be bound, and why; tried again with each generation and by [`Sockets::follow`].
     pub(crate) failed: BTreeMap<SocketAddr, Failed>,
     /// Ports that this process has opened: another socket on one of them may be its own.
     own_ports: HashSet<u16>,
     /// Where captured connections come from, if that is another network, and at which addresses there.
     captured: Option<(Arc<dyn WorkloadNetwork>, Vec<SocketAddr>)>,
+    /// Listening sockets of a predecessor that no flag has claimed: for the listeners that want their addresses.
+    offered: HashMap<SocketAddr, Vec<Socket>>,
+    /// Nothing is opened or closed for the time being: another process is about to take over, or has not let go yet.
+    held: bool,
     /// Nothing is opened any more.
     closed: bool,
 }
@@ -139,7 +173,7 @@ impl Sockets {
 
     /// Opens what the generation has and closes what it has not.
     pub(crate) fn follow(&mut self, snapshot: &Snapshot, workers: &Workers<Message>) {
-        if self.closed {
+        if self.closed || self.held {
             return;
         }
         let mut wanted: HashMap<SocketAddr, Arc<Listener>> = HashMap::new();
@@ -153,17 +187,18 @@ impl Sockets {
         for address in gone {
             if let Some(serving) = self.serving.remove(&address) {
                 workers.tell_all(|_| Message::Refuse(address));
-                workers.tell_all(|_| Message::Wish(Wish::Drain, Some(serving.name.clone())));
+                self.drain(workers, &Leaving::Listener(serving.name));
             }
         }
+        self.follow_redirected(snapshot, workers);
         self.failed.retain(|address, _| wanted.contains_key(address));
         for (address, listener) in wanted {
             let serving = self.serving.get(&address);
             if let Some(serving) = serving.filter(|serving| serving.name == listener.name) {
-                // The same address: new connections are served by the new listener, those of the old one are asked
-                // to come again. Routes that come by name change without this.
+                // The same address: new connections are served by the new listener, and those that it would serve
+                // otherwise are asked to come again. Routes that come by name change without this.
                 if !Arc::ptr_eq(&serving.listener, &listener) {
-                    workers.tell_all(|_| Message::Wish(Wish::Drain, Some(listener.name.clone())));
+                    self.drain(workers, &Leaving::Changed(listener.clone()));
                 }
                 if let Some(serving) = self.serving.get_mut(&address) {
                     serving.listener = listener;
@@ -191,6 +226,25 @@ impl Sockets {
         }
     }
 
+    /// Listeners that have no socket of their own: connections are handed to them by where they were going.
+    fn follow_redirected(&mut self, snapshot: &Snapshot, workers: &Workers<Message>) {
+        let behind = snapshot.listeners.values().filter(|listener| !listener.bind_to_port);
+        let now: HashMap<Name, Arc<Listener>> =
+            behind.map(|listener| (listener.name.clone(), listener.clone())).collect();
+        for (name, before) in std::mem::take(&mut self.redirected) {
+            match now.get(&name) {
+                Some(listener) if Arc::ptr_eq(listener, &before) => {}
+                Some(listener) => self.drain(workers, &Leaving::Changed(listener.clone())),
+                None => self.drain(workers, &Leaving::Listener(name)),
+            }
+        }
+        self.redirected = now;
+    }
+
+    fn drain(&self, workers: &Workers<Message>, leaving: &Leaving) {
+        workers.tell_all(|_| Message::Drain(leaving.clone(), self.drain_time));
+    }
+
     /// Why a listener could not listen if it came into force now: what failed, where, what to do.
     pub(crate) fn obstacle(&self, listener: &Listener) -> Option<String> {
         let addresses = listener.addresses.iter().filter(|_| listener.bind_to_port);
@@ -212,9 +266,12 @@ impl Sockets {
         listener: &Arc<Listener>,
         workers: &Workers<Message>,
     ) -> io::Result<()> {
-        let reserved = self.reserved.remove(&address);
-        let sockets = match reserved {
-            Some(sockets) => sockets,
+        let ready = self.reserved.remove(&address).or_else(|| self.offered.remove(&address));
+        let sockets = match ready {
+            Some(sockets) => {
+                let options = Options { transparent: listener.transparent, freebind: listener.freebind };
+                enough(sockets, address, workers.len(), options)
+            }
             None => match &self.captured {
                 Some((network, outbound)) if outbound.contains(&address) => {
                     network.outbound(address, workers.len())?
@@ -234,15 +291,63 @@ impl Sockets {
         }
         if let Some(old) = self.serving.remove(&address) {
             workers.tell_all(|_| Message::Refuse(address));
-            workers.tell_all(|_| Message::Wish(Wish::Drain, Some(old.name.clone())));
+            self.drain(workers, &Leaving::Listener(old.name));
         }
         for (index, socket) in sockets.into_iter().enumerate() {
-            workers.tell(index, Message::Accept { listener: listener.name.clone(), socket: socket.into() });
+            // With more sockets than workers some worker accepts from several: nobody else would.
+            let worker = index % workers.len().max(1);
+            workers.tell(worker, Message::Accept { listener: listener.name.clone(), socket: socket.into() });
         }
         self.own_ports.insert(address.port());
         let serving = Serving { listener: listener.clone(), name: listener.name.clone() };
         self.serving.insert(address, serving);
         Ok(())
+    }
+
+    /// `None`: connections of listeners that changed or went may stay for ever.
+    pub(crate) fn drain_after(&mut self, time: Option<Duration>) {
+        self.drain_time = time;
+    }
+
+    /// Takes what a predecessor listens on; nothing happens to it before [`Sockets::go_on`].
+    pub(crate) fn inherit(&mut self, sockets: HashMap<SocketAddr, Vec<Socket>>) {
+        self.own_ports.extend(sockets.keys().chain(self.reserved.keys()).map(SocketAddr::port));
+        self.offered = sockets;
+        self.held = true;
+    }
+
+    /// Opens and closes nothing from now on.
+    pub(crate) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Follows the configuration again.
+    pub(crate) fn go_on(&mut self, snapshot: &Snapshot, workers: &Workers<Message>) {
+        self.held = false;
+        self.follow(snapshot, workers);
+    }
+
+    /// The addresses whose sockets this process has; it closes those of its predecessor that no listener wants.
+    pub(crate) fn taken(&mut self) -> Vec<SocketAddr> {
+        self.offered.clear();
+        self.serving.keys().chain(self.reserved.keys()).copied().collect()
+    }
+
+    /// Copies of what is bound and not accepted from.
+    pub(crate) fn lend(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
+        let all =
+            self.reserved.iter().flat_map(|(address, sockets)| sockets.iter().map(move |s| (address, s)));
+        all.map(|(address, socket)| Ok((*address, socket.try_clone()?.into()))).collect()
+    }
+
+    /// Leaves the sockets of these addresses to another process, and closes the others.
+    pub(crate) fn leave_to(&mut self, taken: &[SocketAddr], workers: &Workers<Message>) {
+        for address in taken {
+            if self.serving.remove(address).is_some() {
+                workers.tell_all(|_| Message::Leave(*address));
+            }
+        }
+        self.close(workers);
     }
 
     /// Closes every listening socket, for good.

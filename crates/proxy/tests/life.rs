@@ -174,7 +174,7 @@ async fn draining_fails_no_get_and_ends_early() {
     let load = Load::start(mesh.address, 16);
     load.more(200).await;
     let drain = async {
-        mesh.proxy.drain(Duration::from_secs(30)).await;
+        mesh.proxy.drain(Some(Duration::from_secs(30))).await;
     };
     let stop = async {
         load.more(200).await;
@@ -232,7 +232,7 @@ async fn a_first_request_that_is_on_its_way_when_a_drain_begins_is_answered() {
         assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("connection: close"), "{head}");
         assert_eq!(body, "one");
     };
-    tokio::join!(mesh.proxy.drain(Duration::from_secs(30)), ask);
+    tokio::join!(mesh.proxy.drain(Some(Duration::from_secs(30))), ask);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -261,7 +261,7 @@ async fn who_comes_at_the_end_of_a_drain_is_answered_or_refused() {
             }
             cut
         });
-        mesh.proxy.drain(Duration::from_secs(30)).await;
+        mesh.proxy.drain(Some(Duration::from_secs(30))).await;
         mesh.proxy.stop().await;
         cut += come.await.unwrap();
     }
@@ -336,4 +336,66 @@ async fn admin_answers_what_tools_ask() {
     assert!(ask("/quitquitquit").await.starts_with("HTTP/1.1 405"));
     assert!(String::from_utf8_lossy(&mesh.admin("POST", "/healthcheck/fail").await).contains("OK"));
     assert!(ask("/ready").await.starts_with("HTTP/1.1 503"));
+}
+
+/// One listener with a chain for clients from 127.0.0.2 and one for all others; each answers by a route of its own.
+fn two_chains(
+    at: SocketAddr,
+    special: &str,
+    other: &str,
+    buffer: u32,
+    up: SocketAddr,
+) -> Vec<Arc<heddle_xds::Encoded>> {
+    use envoy_types::pb::envoy::config::core::v3::CidrRange;
+    use envoy_types::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch};
+    use envoy_types::pb::google::protobuf::UInt32Value;
+    let chain = |prefix: &str, matches| FilterChain {
+        filter_chain_match: matches,
+        filters: vec![kit::http_filter(&kit::connection_manager(vec![to_cluster(prefix, "up")]))],
+        ..FilterChain::default()
+    };
+    let from = FilterChainMatch {
+        source_prefix_ranges: vec![CidrRange {
+            address_prefix: "127.0.0.2".to_owned(),
+            prefix_len: Some(UInt32Value { value: 32 }),
+        }],
+        ..FilterChainMatch::default()
+    };
+    let mut listener = kit::listener("test", at, kit::tcp_filter("up"));
+    listener.filter_chains = vec![chain(special, Some(from)), chain(other, None)];
+    listener.per_connection_buffer_limit_bytes = Some(UInt32Value { value: buffer });
+    vec![kit::encoded_listener(&listener), kit::encoded_cluster(&static_cluster("up", &[up]))]
+}
+
+#[tokio::test]
+async fn a_change_of_one_filter_chain_leaves_the_connections_of_the_others() {
+    let one = Backend::named("one").await;
+    let mesh = Mesh::start(1, |at| two_chains(at, "/", "/", 1 << 20, one.address)).await;
+    let from = |last: u8| {
+        let to = mesh.address;
+        async move {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+            Client::new(socket.connect(to).await.unwrap())
+        }
+    };
+    let (mut special, mut other) = (from(2).await, from(1).await);
+    assert_eq!((special.get("/").await.1, other.get("/").await.1), ("one".to_owned(), "one".to_owned()));
+    let generation = |at: u64| mesh.until(move |proxy| proxy.snapshot().generation > at);
+
+    // The chain of the one is served otherwise: only its connection is asked to go.
+    let before = mesh.proxy.snapshot().generation;
+    mesh.publish(two_chains(mesh.address, "/moved", "/", 1 << 20, one.address));
+    generation(before).await;
+    while !special.get("/").await.0.contains("connection: close") {}
+    for _ in 0..20 {
+        let (head, _) = other.get("/").await;
+        assert!(head.starts_with("HTTP/1.1 200 ") && !head.contains("connection: close"), "{head}");
+    }
+
+    // What concerns the whole listener concerns everybody.
+    let before = mesh.proxy.snapshot().generation;
+    mesh.publish(two_chains(mesh.address, "/moved", "/", 1 << 16, one.address));
+    generation(before).await;
+    while !other.get("/").await.0.contains("connection: close") {}
 }

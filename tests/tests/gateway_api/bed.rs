@@ -351,12 +351,16 @@ impl Bed {
         let config = ProxyConfig { xds: format!("http://{}", self.xds), workers: Some(1), ..config };
         let (until, ended) = oneshot::channel::<()>();
         let (started, up) = oneshot::channel();
+        let (tell, told) = tokio::sync::mpsc::channel(1);
         tokio::spawn(async move {
-            let shutdown = async { drop(ended.await) };
+            drop(ended.await);
+            let _ = tell.send(()).await;
+        });
+        tokio::spawn(async move {
             let on_bound = |_: &heddle_proxy::Bound| {
                 let _ = started.send(());
             };
-            if let Err(error) = heddle_proxy::run(config, on_bound, shutdown).await {
+            if let Err(error) = heddle_proxy::run(config, on_bound, told).await {
                 heddle_tests::say(&format!("a proxy ended: {error}"));
             }
         });

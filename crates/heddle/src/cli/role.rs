@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::{Args, ValueEnum};
@@ -125,6 +126,27 @@ pub(crate) struct ProxyArgs {
     /// Allow admin and the explicit outbound proxy to listen off loopback.
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// Take over from the proxy that runs with the same --data-dir, if there is one: its sockets and its configuration.
+    /// It serves what it has open, and ends. SIGUSR2 starts such a successor.
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// How long what is open may go on after SIGTERM: 45s, or unlimited. A second SIGTERM ends it at once.
+    #[arg(long, env = "HEDDLE_DRAIN_TIME", default_value = "45s", value_name = "TIME", value_parser = limit)]
+    pub(crate) drain_time: Limit,
+    /// How long what is open may go on after another process has taken over: 15m, or unlimited.
+    #[arg(long, env = "HEDDLE_REPLACED_DRAIN_TIME", default_value = "unlimited", value_name = "TIME", value_parser = limit)]
+    pub(crate) replaced_drain_time: Limit,
+}
+
+/// A time that may be unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit(pub(crate) Option<Duration>);
+
+fn limit(text: &str) -> Result<Limit, String> {
+    match text {
+        "unlimited" => Ok(Limit(None)),
+        text => super::duration(text).map(|time| Limit(Some(time))).map_err(|e| format!("{e}, or unlimited")),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -21,10 +21,17 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<bool, String> {
     // One thread: what is managed here must not take a worker's core.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| format!("cannot start the runtime: {e}"))?;
-    let announced =
-        runtime.block_on(heddle_proxy::run(config, |bound| announce(bound, &dir), super::stopped()));
-    Ports::remove(&dir);
-    announced.map(|()| true).map_err(|e| e.to_string())
+    let ended = runtime.block_on(async {
+        let told = super::told().map_err(|e| format!("cannot handle signals: {e}"))?;
+        tokio::spawn(super::successor::on_signal());
+        let ready = |bound: &Bound| {
+            announce(bound, &dir);
+            super::notify::ready();
+        };
+        heddle_proxy::run(config, ready, told).await.map_err(|e| e.to_string())
+    });
+    Ports::remove_own(&dir);
+    ended.map(|()| true)
 }
 
 /// Says where the proxy listens, in `ports.json` and, where a port was chosen, on stderr.
@@ -82,6 +89,10 @@ fn config(args: &ProxyArgs) -> Result<ProxyConfig, String> {
         workers: args.workers,
         data_dir: Some(PathBuf::from(&data_dir)),
         insecure: args.insecure,
+        drain_time: args.drain_time.0,
+        replaced_drain_time: args.replaced_drain_time.0,
+        replace: args.replace,
+        replaceable: true,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..ProxyConfig::default()
     })

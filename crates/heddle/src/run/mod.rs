@@ -78,7 +78,11 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, String> {
     if let Err(error) = instance.deregister(&client).await {
         output::warning(&format!("could not deregister, the lease will lapse in {TTL:?}: {error}"));
     }
-    proxy.drain(Drain::DEFAULT).await;
+    // Told once more, what is open is cut.
+    tokio::select! {
+        () = proxy.drain(Some(Drain::DEFAULT)) => {}
+        () = crate::role::stopped() => {}
+    }
     end(&mut child).await;
     proxy.stop().await;
     code

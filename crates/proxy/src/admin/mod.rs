@@ -6,20 +6,21 @@ mod prometheus;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use heddle_runtime::{Drain, Phase};
+use heddle_runtime::Phase;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 
-use crate::run::Plane;
+use crate::run::{End, Plane};
 
 /// The most connections served at a time: who asks more waits to be accepted.
 const CONNECTIONS: usize = 128;
@@ -47,32 +48,61 @@ const PATHS: [(&str, &str); 15] = [
 
 type Answer = Response<Full<Bytes>>;
 
-/// Serves until the task is aborted.
+/// Serves until the task is aborted, or another process does.
 pub(crate) async fn serve(listener: TcpListener, plane: Arc<Plane>) {
+    let slots = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
+    let mut end = plane.end.subscribe();
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = end.wait_for(|end| *end == Some(End::Replaced)) => return,
+        };
+        match accepted {
+            Ok((stream, _)) => drop(tokio::spawn(connection(stream, plane.clone(), slot))),
+            Err(error) => pause_after(&error).await,
+        }
+    }
+}
+
+/// Serves on a socket in the data directory: what a process that has been replaced has to say. Until the task is aborted.
+pub(crate) async fn serve_unix(listener: UnixListener, plane: Arc<Plane>) {
     let slots = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "admin: cannot accept a connection");
-                tokio::time::sleep(BACK_OFF).await;
-                continue;
-            }
-        };
-        let plane = plane.clone();
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let plane = plane.clone();
-                async move { Ok::<_, Infallible>(answer(&plane, request).await) }
-            });
-            let mut builder = hyper::server::conn::http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
-            // A client that breaks off is its own affair.
-            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
-            drop(slot);
-        });
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(connection(stream, plane.clone(), slot))),
+            Err(error) => pause_after(&error).await,
+        }
     }
+}
+
+async fn pause_after(error: &std::io::Error) {
+    tracing::warn!(%error, "admin: cannot accept a connection");
+    tokio::time::sleep(BACK_OFF).await;
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    plane: Arc<Plane>,
+    slot: tokio::sync::OwnedSemaphorePermit,
+) {
+    let service = service_fn(move |request| {
+        let plane = plane.clone();
+        async move {
+            let mut answer = answer(&plane, request).await;
+            if plane.replaced() {
+                // Who comes again comes to the process that serves now.
+                answer.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
+    // A client that breaks off is its own affair.
+    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+    drop(slot);
 }
 
 async fn answer(plane: &Arc<Plane>, request: Request<Incoming>) -> Answer {
@@ -121,12 +151,18 @@ async fn answer(plane: &Arc<Plane>, request: Request<Incoming>) -> Answer {
             text(StatusCode::OK, "OK\n".to_owned())
         }
         "/drain_listeners" => {
-            let plane = plane.clone();
-            tokio::spawn(async move { plane.drain_connections(Drain::DEFAULT).await });
+            let (plane, most) = (plane.clone(), plane.config.drain_time);
+            plane.ask_to_end(most);
+            tokio::spawn(async move { plane.drain_connections(most).await });
             text(StatusCode::OK, "OK\n".to_owned())
         }
         "/quitquitquit" => {
-            plane.drain.advance(Phase::Closing);
+            plane.drain.advance(Phase::Draining);
+            plane.end.send_if_modified(|end| {
+                let first = end.is_none();
+                end.get_or_insert(End::Quit);
+                first
+            });
             text(StatusCode::OK, "OK\n".to_owned())
         }
         _ => text(StatusCode::NOT_FOUND, "invalid path. See /help\n".to_owned()),
@@ -168,7 +204,7 @@ fn ready(plane: &Plane) -> Answer {
     }
     let waiting = plane.readiness.waiting_for();
     if waiting.is_empty() {
-        let sockets = plane.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let sockets = plane.lock_sockets();
         // The others serve: the proxy is ready, and says what is missing.
         let failed: String =
             sockets.failed.values().map(|failed| format!("failed: {}\n", failed.reason)).collect();
@@ -178,7 +214,7 @@ fn ready(plane: &Plane) -> Answer {
 }
 
 fn listeners(plane: &Plane, as_json: bool) -> Answer {
-    let sockets = plane.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+    let sockets = plane.lock_sockets();
     let mut serving: Vec<_> = sockets.serving().map(|(address, name)| (name.to_string(), address)).collect();
     serving.sort();
     if as_json {
@@ -217,9 +253,9 @@ fn server_info(plane: &Plane) -> serde_json::Value {
         "version": format!("heddle/{}", plane.config.version),
         "state": state,
         "uptime_current_epoch": uptime,
-        "uptime_all_epochs": uptime,
+        "uptime_all_epochs": format!("{}s", plane.uptime_of_all().as_secs()),
         "node": { "id": plane.config.id(), "cluster": format!("{}.{}", plane.config.name, plane.config.namespace) },
-        "command_line_options": { "concurrency": plane.workers.len(), "service_node": plane.config.id() },
+        "command_line_options": { "concurrency": plane.workers.len(), "service_node": plane.config.id(), "restart_epoch": plane.epoch },
         "control_plane": {
             "uri": plane.config.xds,
             "connected": status.connected,

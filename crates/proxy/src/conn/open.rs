@@ -53,6 +53,7 @@ pub(crate) async fn open(
     else {
         return;
     };
+    control.stand_on(&listener, &downstream.chain, worker.snapshot().listeners.get(&listener.name));
     match &downstream.chain.filter {
         NetworkFilter::Http(http) => {
             let codec = match (http.codec, protocol) {

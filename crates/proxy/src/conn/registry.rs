@@ -2,10 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::snapshot::Name;
+use crate::snapshot::{FilterChain, Listener, Name};
 
 /// What a connection is asked to do. Only moves forward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,14 +20,34 @@ pub(crate) enum Wish {
     Cut,
 }
 
+/// Which connections are asked to end.
+#[derive(Clone, Debug)]
+pub(crate) enum Leaving {
+    /// All.
+    All,
+    /// Those of one listener.
+    Listener(Name),
+    /// Those that the newest version of their listener would serve otherwise, or not at all.
+    Changed(Arc<Listener>),
+}
+
 /// The worker's end of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Control {
     wish: Cell<Wish>,
+    /// The one it was accepted for, then the one that serves it.
+    listener: RefCell<Name>,
+    /// [`Listener::ground`], once there is a filter chain.
+    ground: Cell<Option<u64>>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Control {
+    fn new(listener: Name) -> Self {
+        let (wish, ground, waker) = (Cell::default(), Cell::default(), RefCell::default());
+        Self { wish, listener: RefCell::new(listener), ground, waker }
+    }
+
     pub(crate) fn wish(&self) -> Wish {
         self.wish.get()
     }
@@ -36,6 +57,18 @@ impl Control {
         let mut slot = self.waker.borrow_mut();
         if !slot.as_ref().is_some_and(|known| known.will_wake(waker)) {
             *slot = Some(waker.clone());
+        }
+    }
+
+    /// Remembers what serves the connection; `now` is the listener's newest version, which may be another already.
+    pub(crate) fn stand_on(&self, listener: &Listener, chain: &FilterChain, now: Option<&Arc<Listener>>) {
+        let ground = listener.ground(chain);
+        self.ground.set(Some(ground));
+        if *self.listener.borrow() != listener.name {
+            *self.listener.borrow_mut() = listener.name.clone();
+        }
+        if now.is_none_or(|now| !now.keeps(ground)) {
+            self.ask(Wish::Drain);
         }
     }
 
@@ -53,16 +86,10 @@ impl Control {
     }
 }
 
-#[derive(Debug)]
-struct Entry {
-    control: Rc<Control>,
-    listener: Name,
-}
-
 /// All open connections of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    entries: RefCell<Vec<Option<Entry>>>,
+    entries: RefCell<Vec<Option<Rc<Control>>>>,
     free: RefCell<Vec<usize>>,
     open: Cell<usize>,
     opened: Cell<u64>,
@@ -78,8 +105,8 @@ pub(crate) struct Registered {
 
 impl Registry {
     pub(crate) fn open(self: &Rc<Self>, listener: &Name) -> Registered {
-        let control = Rc::new(Control::default());
-        let entry = Some(Entry { control: control.clone(), listener: listener.clone() });
+        let control = Rc::new(Control::new(listener.clone()));
+        let entry = Some(control.clone());
         let mut entries = self.entries.borrow_mut();
         let slot = match self.free.borrow_mut().pop() {
             Some(slot) => {
@@ -106,27 +133,40 @@ impl Registry {
         self.opened.get()
     }
 
-    /// Tells every connection, or those of one listener; those to whom it was news.
-    pub(crate) fn ask(&self, wish: Wish, listener: Option<&Name>) -> Vec<Weak<Control>> {
-        let entries = self.entries.borrow();
-        let meant = entries.iter().flatten().filter(|entry| listener.is_none_or(|l| *l == entry.listener));
-        let news = meant.filter(|entry| entry.control.ask(wish));
-        news.map(|entry| Rc::downgrade(&entry.control)).collect()
+    /// Cuts every connection.
+    pub(crate) fn cut(&self) {
+        for control in self.entries.borrow().iter().flatten() {
+            control.ask(Wish::Cut);
+        }
     }
 
-    /// Asks connections to end, and cuts those that have not after `most`: relays of bytes and long streams know no good
-    /// moment of their own.
-    pub(crate) fn drain(&self, listener: Option<&Name>, most: Duration) {
-        let asked = self.ask(Wish::Drain, listener);
-        if asked.is_empty() {
-            return;
-        }
+    /// Asks connections to end, and cuts those that have not after `most`, if there is such a limit: relays of bytes and
+    /// long streams know no good moment of their own.
+    pub(crate) fn drain(&self, leaving: &Leaving, most: Option<Duration>) {
+        let entries = self.entries.borrow();
+        let meant = entries.iter().flatten().filter(|control| leaving.means(control));
+        let asked: Vec<_> = meant.filter(|control| control.ask(Wish::Drain)).map(Rc::downgrade).collect();
+        let Some(most) = most.filter(|_| !asked.is_empty()) else { return };
         tokio::task::spawn_local(async move {
             tokio::time::sleep(most).await;
             for control in asked.iter().filter_map(Weak::upgrade) {
                 control.ask(Wish::Cut);
             }
         });
+    }
+}
+
+impl Leaving {
+    fn means(&self, control: &Control) -> bool {
+        match self {
+            Self::All => true,
+            Self::Listener(name) => *name == *control.listener.borrow(),
+            // Who has no filter chain yet is asked when there is one.
+            Self::Changed(listener) => {
+                listener.name == *control.listener.borrow()
+                    && control.ground.get().is_some_and(|ground| !listener.keeps(ground))
+            }
+        }
     }
 }
 
@@ -153,13 +193,16 @@ mod tests {
         let registry = Rc::<Registry>::default();
         let (one, two) = (Name::new("one"), Name::new("two"));
         let (asked, other) = (registry.open(&one), registry.open(&two));
-        registry.drain(Some(&one), Duration::from_secs(45));
+        registry.drain(&Leaving::Listener(one.clone()), Some(Duration::from_secs(45)));
         assert_eq!(asked.control().wish(), Wish::Drain);
         tokio::time::sleep(Duration::from_secs(44)).await;
-        registry.drain(Some(&one), Duration::from_secs(45));
+        registry.drain(&Leaving::Listener(one.clone()), Some(Duration::from_secs(45)));
         assert_eq!(asked.control().wish(), Wish::Drain);
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(asked.control().wish(), Wish::Cut, "45 s after it was asked first");
         assert_eq!(other.control().wish(), Wish::Serve);
+        registry.drain(&Leaving::All, None);
+        tokio::time::sleep(Duration::from_secs(100_000)).await;
+        assert_eq!(other.control().wish(), Wish::Drain, "without a limit nothing is cut");
     }
 }

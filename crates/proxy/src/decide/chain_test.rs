@@ -8,6 +8,7 @@ fn chain(name: &str, matches: ChainMatch) -> Arc<FilterChain> {
         name: name.into(),
         matches,
         filter: NetworkFilter::Close,
+        fingerprint: 0,
         provenance: None,
         tls: None,
         handshake_timeout: std::time::Duration::from_secs(15),
@@ -30,6 +31,7 @@ fn listener(chains: Vec<Arc<FilterChain>>, default: bool) -> Listener {
         direction: Direction::Unspecified,
         buffer_limit: 0,
         backlog: None,
+        fingerprint: 0,
         provenance: None,
     }
 }

@@ -40,8 +40,24 @@ pub struct Listener {
     pub buffer_limit: u32,
     /// `tcp_backlog_size`.
     pub backlog: Option<u32>,
+    /// Of everything but the filter chains and where it came from: connections live on while it stays the same.
+    pub fingerprint: u64,
     /// Where it came from.
     pub provenance: Option<Provenance>,
+}
+
+impl Listener {
+    /// What a connection is served by: the same under two versions of a listener when nothing that concerns the
+    /// connection differs between them.
+    pub(crate) fn ground(&self, chain: &FilterChain) -> u64 {
+        self.fingerprint.rotate_left(1) ^ chain.fingerprint
+    }
+
+    /// Whether a connection that stands on `ground` may live on under this version of its listener (Envoy's in-place
+    /// update of filter chains).
+    pub(crate) fn keeps(&self, ground: u64) -> bool {
+        self.chains.iter().chain(&self.default_chain).any(|chain| self.ground(chain) == ground)
+    }
 }
 
 /// `traffic_direction`.
@@ -102,6 +118,8 @@ pub struct FilterChain {
     pub handshake_timeout: Duration,
     /// What it does with the connection.
     pub filter: NetworkFilter,
+    /// Of everything but where it came from: connections live on while their chain stays the same.
+    pub fingerprint: u64,
     /// Where it came from.
     pub provenance: Option<Provenance>,
 }

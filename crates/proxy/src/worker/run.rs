@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use heddle_runtime::Drain;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::Worker;
 use crate::conn::open::open;
-use crate::conn::registry::Wish;
+use crate::conn::registry::Leaving;
 use crate::snapshot::Name;
 use crate::telemetry::collect::Collected;
 use crate::upstream::count;
@@ -25,10 +26,16 @@ pub(crate) enum Message {
     Changed(oneshot::Sender<()>),
     /// Accept connections for a listener.
     Accept { listener: Name, socket: std::net::TcpListener },
-    /// Accept no more at this address.
+    /// Accept no more at this address, after what waits there already.
     Refuse(SocketAddr),
-    /// Tell the connections of one listener, or all.
-    Wish(Wish, Option<Name>),
+    /// Accept no more at this address, where another process accepts from the same sockets: it takes what waits.
+    Leave(SocketAddr),
+    /// Hand out copies of the descriptors that are accepted from.
+    Lend(oneshot::Sender<io::Result<Vec<(SocketAddr, OwnedFd)>>>),
+    /// Ask connections to end, and cut them after a time, if one is given.
+    Drain(Leaving, Option<Duration>),
+    /// Cut every connection.
+    Cut,
     /// Say what was counted.
     Collect(oneshot::Sender<Collected>),
     /// End.
@@ -42,7 +49,7 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// Runs until the channel is closed.
 pub(crate) async fn run(worker: Rc<Worker>, mut messages: mpsc::UnboundedReceiver<Message>) {
-    let mut accepting: HashMap<SocketAddr, (Rc<Notify>, JoinHandle<()>)> = HashMap::new();
+    let mut accepting: HashMap<SocketAddr, Vec<Accepting>> = HashMap::new();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -61,28 +68,35 @@ pub(crate) async fn run(worker: Rc<Worker>, mut messages: mpsc::UnboundedReceive
             }
             Some(Message::Accept { listener, socket }) => match accept_from(socket) {
                 Ok((address, socket)) => {
-                    let end = Rc::new(Notify::new());
-                    let task = accept(worker.clone(), listener, socket, end.clone());
+                    let (end, socket) = (Rc::new(Notify::new()), Rc::new(socket));
+                    let task = accept(worker.clone(), listener, socket.clone(), end.clone());
                     let task = tokio::task::spawn_local(task);
-                    if let Some((old, _)) = accepting.insert(address, (end, task)) {
-                        old.notify_one();
-                    }
+                    accepting.entry(address).or_default().push(Accepting { socket, end, task });
                 }
                 Err(error) => tracing::error!(%listener, %error, "cannot accept connections"),
             },
             Some(Message::Refuse(address)) => {
-                if let Some((end, task)) = accepting.remove(&address) {
+                for Accepting { socket, end, task } in accepting.remove(&address).unwrap_or_default() {
+                    // The task closes the socket in the instant in which it finds nobody waiting there.
+                    drop(socket);
                     end.notify_one();
                     // Who is counted after this finds those that were accepted last.
                     let _ = task.await;
                 }
             }
-            Some(Message::Wish(wish, listener)) => {
-                match wish {
-                    Wish::Drain => worker.connections.drain(listener.as_ref(), Drain::DEFAULT),
-                    Wish::Serve | Wish::Cut => drop(worker.connections.ask(wish, listener.as_ref())),
+            Some(Message::Leave(address)) => {
+                for Accepting { task, .. } in accepting.remove(&address).unwrap_or_default() {
+                    task.abort();
+                    let _ = task.await;
                 }
-                if wish == Wish::Drain && listener.is_none() {
+            }
+            Some(Message::Lend(reply)) => {
+                let _ = reply.send(copies(&accepting));
+            }
+            Some(Message::Cut) => worker.connections.cut(),
+            Some(Message::Drain(leaving, most)) => {
+                worker.connections.drain(&leaving, most);
+                if matches!(leaving, Leaving::All) {
                     worker
                         .upstreams
                         .all()
@@ -99,13 +113,25 @@ pub(crate) async fn run(worker: Rc<Worker>, mut messages: mpsc::UnboundedReceive
     }
 }
 
+/// One socket that is accepted from. A worker may have several of one address, after a predecessor with more workers.
+struct Accepting {
+    socket: Rc<TcpListener>,
+    end: Rc<Notify>,
+    task: JoinHandle<()>,
+}
+
+fn copies(accepting: &HashMap<SocketAddr, Vec<Accepting>>) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
+    let all = accepting.iter().flat_map(|(address, sockets)| sockets.iter().map(move |one| (address, one)));
+    all.map(|(address, one)| Ok((*address, one.socket.as_fd().try_clone_to_owned()?))).collect()
+}
+
 fn accept_from(socket: std::net::TcpListener) -> io::Result<(SocketAddr, TcpListener)> {
     let address = socket.local_addr()?;
     Ok((address, TcpListener::from_std(socket)?))
 }
 
 /// Accepts until told to end, and then what the system has accepted already: closing the socket would reset it.
-async fn accept(worker: Rc<Worker>, name: Name, socket: TcpListener, end: Rc<Notify>) {
+async fn accept(worker: Rc<Worker>, name: Name, socket: Rc<TcpListener>, end: Rc<Notify>) {
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
@@ -124,9 +150,11 @@ async fn accept(worker: Rc<Worker>, name: Name, socket: TcpListener, end: Rc<Not
         }
     }
     // The system itself is asked: the runtime may not have heard of them yet.
-    let Ok(socket) = socket.into_std() else { return };
+    let socket = SockRef::from(&*socket);
     while let Ok((stream, peer)) = socket.accept() {
-        if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+        if let Some(peer) = peer.as_socket()
+            && let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream.into()))
+        {
             serve(&worker, &name, stream, peer);
         }
     }

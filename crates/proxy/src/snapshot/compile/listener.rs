@@ -8,7 +8,9 @@ use envoy_types::pb::envoy::config::listener::v3 as proto;
 use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3 as tls;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager as Hcm;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
+use prost::Message as _;
 use smallvec::SmallVec;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::judge::{Compiled, Listed, Refusal, judge};
 use super::tls::{DOWNSTREAM, downstream_tls};
@@ -106,8 +108,21 @@ pub(crate) fn compile(value: &proto::Listener, seen: &mut Listed) -> Compiled<Li
         },
         buffer_limit: value.per_connection_buffer_limit_bytes.as_ref().map_or(1 << 20, |limit| limit.value),
         backlog: value.tcp_backlog_size.as_ref().map(|size| size.value),
+        fingerprint: fingerprint_of(value),
         provenance: value::provenance(value.metadata.as_ref()),
     })
+}
+
+/// Metadata says where a listener came from, and changes nothing for its connections; it is also the one part whose
+/// encoding has no fixed order.
+fn fingerprint_of(value: &proto::Listener) -> u64 {
+    let rest = proto::Listener {
+        filter_chains: Vec::new(),
+        default_filter_chain: None,
+        metadata: None,
+        ..value.clone()
+    };
+    xxh3_64(&rest.encode_to_vec())
 }
 
 /// Envoy refuses two chains with the same match; which of them wins would be a guess.
@@ -136,6 +151,7 @@ fn api_chain(api: &proto::ApiListener, seen: &mut Listed) -> Compiled<FilterChai
         tls: None,
         handshake_timeout: HANDSHAKE,
         filter: NetworkFilter::Http(Arc::new(manager)),
+        fingerprint: 0,
         provenance: None,
     })
 }
@@ -224,6 +240,7 @@ fn filter_chain(value: &proto::FilterChain, seen: &mut Listed) -> Compiled<Filte
         tls,
         handshake_timeout: timeout.filter(|most| !most.is_zero()).unwrap_or(HANDSHAKE),
         filter,
+        fingerprint: xxh3_64(&proto::FilterChain { metadata: None, ..value.clone() }.encode_to_vec()),
         provenance: value::provenance(value.metadata.as_ref()),
     })
 }
