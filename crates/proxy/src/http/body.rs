@@ -9,7 +9,7 @@ use super::stream::{Got, Side, Stream};
 #[derive(Debug, Default)]
 pub(crate) struct RequestBody {
     kept: Vec<u8>,
-    trailers: Option<Headers>,
+    trailers: Option<Box<Headers>>,
     /// Bytes that may be kept; 0 when nobody will need them again.
     limit: usize,
     /// How much of what is kept the current attempt has sent.
@@ -71,7 +71,7 @@ impl RequestBody {
             }
             if self.ended {
                 if !self.finished {
-                    to.finish(self.trailers.as_ref()).map_err(Side::To)?;
+                    to.finish(self.trailers.as_deref()).map_err(Side::To)?;
                     self.finished = true;
                 }
                 ready!(to.poll_flush(cx)).map_err(Side::To)?;
@@ -93,7 +93,7 @@ impl RequestBody {
                     self.bytes += len as u64;
                 }
                 Poll::Ready(Ok(Got::End)) => {
-                    self.trailers = from.take_trailers();
+                    self.trailers = from.take_trailers().map(Box::new);
                     self.ended = true;
                 }
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(Side::From(broken))),
