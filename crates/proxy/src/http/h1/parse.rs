@@ -213,12 +213,9 @@ fn complete(status: httparse::Result<usize>, raw: &[u8], limits: Limits) -> Resu
     match status {
         Ok(httparse::Status::Complete(len)) if len > limits.bytes => Err(Malformed::TooLarge),
         Ok(httparse::Status::Complete(len)) => {
-            let mut previous = 0;
-            for byte in &raw[..len] {
-                if *byte == b'\n' && previous != b'\r' {
-                    return Err(Malformed::BareLineEnd);
-                }
-                previous = *byte;
+            let bare = |at: usize| at.checked_sub(1).and_then(|before| raw.get(before)) != Some(&b'\r');
+            if memchr::memchr_iter(b'\n', &raw[..len]).any(bare) {
+                return Err(Malformed::BareLineEnd);
             }
             Ok(Some(len))
         }
