@@ -34,3 +34,21 @@ fn keeps_unregistered_methods() {
     head.clear();
     assert_eq!(head.path(), b"");
 }
+
+proptest::proptest! {
+    #[test]
+    fn what_is_marked_is_found(
+        names in proptest::collection::vec("[a-cA-C-]{1,4}|[xX]-[a-z]{1,20}", 0..20),
+        asked in "[a-c-]{1,4}|x-[a-z]{1,20}",
+    ) {
+        let mut headers = Headers::new();
+        for name in &names {
+            headers.append(name, b"v");
+        }
+        for name in names.iter().map(|name| name.to_ascii_lowercase()).chain([asked]) {
+            let there = names.iter().filter(|other| other.eq_ignore_ascii_case(&name)).count();
+            proptest::prop_assert_eq!(headers.contains(&name), there > 0, "{}", &name);
+            proptest::prop_assert_eq!(headers.get_all(&name).count(), there, "{}", &name);
+        }
+    }
+}

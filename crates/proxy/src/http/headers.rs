@@ -32,6 +32,15 @@ struct Field {
 pub struct Headers {
     pub(super) buf: Vec<u8>,
     fields: SmallVec<[Field; 16]>,
+    /// A bit for each [`mark`] that a field has had: a name whose bit is missing need not be searched.
+    marks: u64,
+}
+
+/// One of 64 bits by a name's length and ends, whatever its case.
+fn mark(name: &[u8]) -> u64 {
+    let [first, .., last] = name else { return 1 };
+    let ends = u32::from(first & 0x1f) ^ (u32::from(last & 0x1f) << 2);
+    1 << ((ends ^ (name.len() as u32).wrapping_mul(11)) & 63)
 }
 
 impl Headers {
@@ -62,10 +71,9 @@ impl Headers {
 
     /// Every value of `name` (lower-case) in order.
     pub fn get_all<'h, 'n>(&'h self, name: &'n str) -> impl Iterator<Item = &'h [u8]> + use<'h, 'n> {
-        self.fields
-            .iter()
-            .filter(move |field| self.is_named(field, name))
-            .map(|field| field.value.of(&self.buf))
+        let known = self.marks & mark(name.as_bytes()) != 0;
+        let fields = if known { &self.fields[..] } else { &[] };
+        fields.iter().filter(move |field| self.is_named(field, name)).map(|field| field.value.of(&self.buf))
     }
 
     /// Name (case as received) and value of every field in order.
@@ -77,7 +85,7 @@ impl Headers {
     pub fn append(&mut self, name: &str, value: &[u8]) {
         let name = self.store(name.as_bytes());
         let value = self.store(value);
-        self.fields.push(Field { name, value });
+        self.push_span(name, value);
     }
 
     /// Makes `value` the only value of `name` (lower-case): the first such field keeps its place and case.
@@ -116,6 +124,7 @@ impl Headers {
     pub fn clear(&mut self) {
         self.buf.clear();
         self.fields.clear();
+        self.marks = 0;
     }
 
     /// Bytes that the fields' names and values take.
@@ -131,6 +140,7 @@ impl Headers {
 
     /// Adds a field whose bytes are in the buffer already.
     pub(crate) fn push_span(&mut self, name: Span, value: Span) {
+        self.marks |= mark(name.of(&self.buf));
         self.fields.push(Field { name, value });
     }
 
@@ -148,6 +158,9 @@ impl Headers {
     }
 
     fn position(&self, name: &str) -> Option<usize> {
+        if self.marks & mark(name.as_bytes()) == 0 {
+            return None;
+        }
         self.fields.iter().position(|field| self.is_named(field, name))
     }
 
