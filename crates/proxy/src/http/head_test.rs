@@ -52,3 +52,37 @@ proptest::proptest! {
         }
     }
 }
+
+proptest::proptest! {
+    /// Fields as they came, changed, removed and added: written one by one or in pieces, the bytes are the same.
+    #[test]
+    fn lines_are_written_as_they_are_read(
+        lines in proptest::collection::vec(("[a-cA-C]{1,3}", "[ \t]{0,2}", "[a-z ]{0,6}[a-z]|", "[ \t]{0,1}"), 0..8),
+        changes in proptest::collection::vec((0..3, "[a-c]{1,3}"), 0..4),
+        lower: bool,
+    ) {
+        let mut raw = b"GET / HTTP/1.1\r\nHost: h\r\n".to_vec();
+        for (name, before, value, after) in &lines {
+            raw.extend_from_slice(format!("{name}:{before}{value}{after}\r\n").as_bytes());
+        }
+        raw.extend_from_slice(b"\r\n");
+        let mut head = RequestHead::default();
+        let limits = crate::http::h1::parse::Limits::default();
+        crate::http::h1::parse::request(&raw, &mut head, limits).unwrap().unwrap();
+        for (kind, name) in &changes {
+            match kind {
+                0 => head.headers.set(name, b"changed"),
+                1 => head.headers.append(name, b"added"),
+                _ => drop(head.headers.remove(name)),
+            }
+        }
+        let mut wanted = Vec::new();
+        for (name, value) in head.headers.iter() {
+            let name = if lower { name.to_ascii_lowercase() } else { name.to_vec() };
+            wanted.extend_from_slice(&[&name, &b": "[..], value, b"\r\n"].concat());
+        }
+        let mut written = Vec::new();
+        head.headers.write_lines(&mut written, lower);
+        proptest::prop_assert_eq!(written, wanted);
+    }
+}

@@ -81,6 +81,48 @@ impl Headers {
         self.fields.iter().map(|field| (field.name.of(&self.buf), field.value.of(&self.buf)))
     }
 
+    /// Writes every field as a line of HTTP/1.1. Lines that lie in the buffer as they are written go out in one piece.
+    pub(super) fn write_lines(&self, out: &mut Vec<u8>, lower: bool) {
+        let mut at = 0;
+        while let Some(field) = self.fields.get(at) {
+            let from = field.name.start as usize;
+            let (mut to, mut next) = (from, at);
+            while let Some(end) = self.fields.get(next).and_then(|field| self.line_at(field, to)) {
+                (to, next) = (end, next + 1);
+            }
+            let begin = out.len();
+            if next == at {
+                out.extend_from_slice(field.name.of(&self.buf));
+                out.extend_from_slice(b": ");
+                out.extend_from_slice(field.value.of(&self.buf));
+                out.extend_from_slice(b"\r\n");
+                next = at + 1;
+            } else {
+                out.extend_from_slice(self.buf.get(from..to).unwrap_or_default());
+            }
+            if lower {
+                for field in &self.fields[at..next] {
+                    let start = begin + (field.name.start as usize - from);
+                    if let Some(name) = out.get_mut(start..start + field.name.len as usize) {
+                        name.make_ascii_lowercase();
+                    }
+                }
+            }
+            at = next;
+        }
+    }
+
+    /// Where the field's line ends, if it begins at `start` of the buffer and is there byte for byte.
+    fn line_at(&self, field: &Field, start: usize) -> Option<usize> {
+        let name_end = (field.name.start + field.name.len) as usize;
+        let value_end = (field.value.start + field.value.len) as usize;
+        let whole = field.name.start as usize == start
+            && field.value.start as usize == name_end + 2
+            && self.buf.get(name_end..name_end + 2) == Some(b": ")
+            && self.buf.get(value_end..value_end + 2) == Some(b"\r\n");
+        whole.then_some(value_end + 2)
+    }
+
     /// Adds a field behind the others.
     pub fn append(&mut self, name: &str, value: &[u8]) {
         let name = self.store(name.as_bytes());

@@ -59,16 +59,7 @@ pub(crate) fn response(
 }
 
 fn fields(out: &mut Vec<u8>, headers: &Headers, case: Case) {
-    for (name, value) in headers.iter() {
-        let start = out.len();
-        out.extend_from_slice(name);
-        if case == Case::Lower {
-            out[start..].make_ascii_lowercase();
-        }
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
-    }
+    headers.write_lines(out, case == Case::Lower);
 }
 
 fn finish(out: &mut Vec<u8>, headers: &Headers, framing: Framing, needs_length: bool) {
