@@ -78,6 +78,7 @@ fn exercise(snapshot: &Snapshot, data: &[u8]) -> bool {
             machine: None,
             scheme: Scheme::Http,
             server_name: None,
+            client_cert: None,
             connection_id: 1,
         };
         for (method, path) in [("GET", "/"), ("POST", "/a/b?c=d"), ("CONNECT", ""), ("OPTIONS", "/%2e%2e/x")]

@@ -97,6 +97,7 @@ impl Question {
             machine: None,
             scheme: Scheme::Http,
             server_name: None,
+            client_cert: None,
             connection_id: 1,
         };
         let mut head = RequestHead::new(&self.method, &target.authority, &target.path);

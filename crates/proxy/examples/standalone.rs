@@ -1,6 +1,6 @@
 //! A proxy between two addresses with fifty routes that do not match before one that does: for measurements.
 //!
-//! `standalone LISTEN UPSTREAM [http|h2|tcp]`
+//! `standalone LISTEN UPSTREAM [http|h2|tcp|https]`
 
 #![allow(clippy::print_stdout, reason = "a program of its own")]
 
@@ -49,6 +49,13 @@ async fn main() {
             return vec![kit::encoded_listener(&listener), kit::encoded_cluster(&cluster)];
         }
         let all = (0..routes).map(absent).chain([kit::to_cluster("/", "up")]);
+        if mode == "https" {
+            let leaf = kit::tls::Authority::new("root").leaf("www.example.com");
+            let context = kit::tls::downstream(kit::tls::presenting(&leaf));
+            let manager = kit::connection_manager(all.collect());
+            let listener = kit::tls::secured(at, kit::http_filter(&manager), &context);
+            return vec![kit::encoded_listener(&listener), kit::encoded_cluster(&cluster)];
+        }
         kit::http(at, all.collect(), &[cluster])
     })
     .await;

@@ -179,7 +179,11 @@ impl Secured {
 
     /// The response to a GET: its head and what came with it.
     fn get(&mut self) -> std::io::Result<String> {
-        self.0.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
+        self.get_with("")
+    }
+
+    fn get_with(&mut self, fields: &str) -> std::io::Result<String> {
+        write!(self.0, "GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n")?;
         let mut all = Vec::new();
         while !all.windows(4).any(|four| four == b"\r\n\r\n") || all.ends_with(b"\r\n\r\n") {
             let mut some = [0; 1024];
@@ -319,4 +323,108 @@ async fn a_secret_rotates_under_load_without_a_failure() {
     for client in load {
         assert!(client.await.unwrap() > 0);
     }
+}
+
+#[tokio::test]
+async fn what_is_told_of_a_client_is_what_its_certificate_says() {
+    use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+    use hcm::http_connection_manager::{ForwardClientCertDetails as Forward, SetCurrentClientCertDetails};
+    let (authority, backend) = (Authority::new("root"), Backend::named("up").await);
+    let common =
+        validated_by(presenting(&authority.leaf("spiffe://mesh/ns/a/sa/server")), trusting(&authority.pem));
+    let context = downstream(common);
+    let details = SetCurrentClientCertDetails {
+        subject: Some(envoy_types::pb::google::protobuf::BoolValue { value: true }),
+        uri: true,
+        dns: true,
+        ..Default::default()
+    };
+    let make = |at, forward: Forward| {
+        let mut manager = connection_manager(vec![to_cluster("/", "up")]);
+        manager.forward_client_cert_details = forward.into();
+        manager.set_current_client_cert_details = Some(details);
+        vec![
+            encoded_listener(&secured(at, http_filter(&manager), &context)),
+            encoded_cluster(&static_cluster("up", &[backend.address])),
+        ]
+    };
+    let mesh = Mesh::start(1, |at| make(at, Forward::Sanitize)).await;
+    let client_leaf = authority.leaf("spiffe://mesh/ns/a/sa/client");
+    let der = certificates(&client_leaf.chain).remove(0);
+    let hash = rustls_hash(&der);
+    let own = format!(
+        "By=spiffe://mesh/ns/a/sa/server;Hash={hash};Subject=\"O=heddle tests,CN=spiffe://mesh/ns/a/sa/client\";URI=spiffe://mesh/ns/a/sa/client"
+    );
+    let rows = [
+        (Forward::Sanitize, None, None),
+        (Forward::ForwardOnly, Some("forged".to_owned()), None),
+        (Forward::AppendForward, Some(format!("forged,{own}")), None),
+        (Forward::SanitizeSet, Some(own.clone()), None),
+        (Forward::AlwaysForwardOnly, Some("forged".to_owned()), Some("forged".to_owned())),
+    ];
+    for (forward, with, without) in rows {
+        let before = mesh.proxy.snapshot().generation;
+        mesh.publish(make(mesh.address, forward));
+        if forward != Forward::Sanitize {
+            mesh.until(|proxy| proxy.snapshot().generation > before).await;
+        }
+        for (leaf, expected) in [(Some(&client_leaf), with), (None, without)] {
+            let config = client_any(leaf);
+            let at = mesh.address;
+            let asked = tokio::task::spawn_blocking(move || {
+                let mut connection = Secured::connect(at, &config, "a.example.com");
+                connection.get_with("x-forwarded-client-cert: forged\r\n").unwrap();
+            });
+            asked.await.unwrap();
+            let head = backend.heads().pop().unwrap();
+            let told = head.lines().find_map(|line| line.strip_prefix("x-forwarded-client-cert: "));
+            assert_eq!(told.map(str::to_owned), expected, "{forward:?}");
+        }
+    }
+}
+
+/// SHA-256 as text.
+fn rustls_hash(der: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A client that believes any server, as the name does not matter here.
+fn client_any(leaf: Option<&Leaf>) -> rustls::ClientConfig {
+    #[derive(Debug)]
+    struct Any;
+    impl rustls::client::danger::ServerCertVerifier for Any {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: rustls::pki_types::UnixTime,
+        ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+            Ok(rustls::client::danger::ServerCertVerified::assertion())
+        }
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &rustls::DigitallySignedStruct,
+        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+            Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+        }
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &rustls::DigitallySignedStruct,
+        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+            Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+        }
+        fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+            vec![rustls::SignatureScheme::ECDSA_NISTP256_SHA256]
+        }
+    }
+    let mut config = client(&Authority::new("nobody").pem, leaf);
+    config.dangerous().set_certificate_verifier(Arc::new(Any));
+    config
 }

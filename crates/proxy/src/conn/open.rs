@@ -118,13 +118,14 @@ impl Opening<'_> {
             self.introduce(&mut wire, control, rules).await?;
         }
         let Chosen { chain, dialled, mut server_name } = self.choose(&mut wire, control).await?;
-        let (mut scheme, mut protocol) = (Scheme::Http, None);
+        let (mut scheme, mut protocol, mut client_cert) = (Scheme::Http, None, None);
         if let Some(tls) = &chain.tls {
             let agreed =
                 super::terminate::terminate(self.worker, wire, &chain, tls, server_name, control).await?;
             wire = agreed.wire;
             server_name = agreed.server_name;
             scheme = Scheme::Https;
+            client_cert = agreed.client_cert;
             protocol = match agreed.protocol.as_deref() {
                 Some(b"h2") => Some(Codec::Http2),
                 Some(b"http/1.1" | b"http/1.0") => Some(Codec::Http1),
@@ -141,6 +142,7 @@ impl Opening<'_> {
             machine: self.worker.machine,
             scheme,
             server_name,
+            client_cert,
             connection_id: self.worker.connections.opened(),
         };
         Some(Opened { wire, downstream: Rc::new(downstream), dialled, protocol })

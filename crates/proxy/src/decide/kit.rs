@@ -187,6 +187,7 @@ impl World {
             machine: None,
             scheme: Scheme::Http,
             server_name: None,
+            client_cert: None,
             connection_id: 7,
         };
         Ok(World { snapshot, downstream })

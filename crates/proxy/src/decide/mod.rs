@@ -62,6 +62,8 @@ pub struct Downstream {
     pub scheme: Scheme,
     /// SNI.
     pub server_name: Option<Box<str>>,
+    /// The client has proved who it is by a certificate: what `x-forwarded-client-cert` says of it, made once.
+    pub client_cert: Option<Box<[u8]>>,
     /// Grows by one for each connection of the worker.
     pub connection_id: u64,
 }

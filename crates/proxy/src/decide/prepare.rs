@@ -8,7 +8,7 @@ use super::matching::{is_grpc, roll};
 use super::path::{self, Slashes};
 use super::{Downstream, Respond, domains, requested_upgrade, rewrite};
 use crate::http::head::{Headers, Method, RequestHead, ResponseHead, Scheme};
-use crate::snapshot::{HttpConnectionManager, ServerHeader, StripPort, Underscores};
+use crate::snapshot::{ForwardClientCert, HttpConnectionManager, ServerHeader, StripPort, Underscores};
 
 /// The addresses that Envoy takes for loopback.
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
@@ -59,7 +59,7 @@ pub fn prepare<'s>(
     hop_by_hop(head);
     let edge = http.use_remote_address;
     forwarded(http, downstream, head);
-    clean(http, head, edge);
+    clean(http, downstream, head, edge);
     if edge {
         head.headers.set("x-envoy-external-address", downstream.peer_ip().to_string().as_bytes());
     }
@@ -259,7 +259,7 @@ fn append_via(headers: &mut Headers, via: &str) {
     headers.set("via", &all);
 }
 
-fn clean(http: &HttpConnectionManager, head: &mut RequestHead, edge: bool) {
+fn clean(http: &HttpConnectionManager, downstream: &Downstream, head: &mut RequestHead, edge: bool) {
     let suspicious = head.headers.iter().any(|(name, _)| {
         name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"x-envoy-"))
             || name.eq_ignore_ascii_case(b"x-forwarded-client-cert")
@@ -273,9 +273,21 @@ fn clean(http: &HttpConnectionManager, head: &mut RequestHead, edge: bool) {
         for name in INTERNAL_HEADERS {
             head.headers.remove(name);
         }
-        if !http.forward_client_cert {
-            head.headers.remove("x-forwarded-client-cert");
+    }
+    client_cert(http, downstream, head, suspicious);
+}
+
+/// `x-forwarded-client-cert`: what others say of their clients, and what we know of ours.
+fn client_cert(http: &HttpConnectionManager, downstream: &Downstream, head: &mut RequestHead, there: bool) {
+    const NAME: &str = "x-forwarded-client-cert";
+    match (http.client_cert.forward, &downstream.client_cert) {
+        (ForwardClientCert::Always, _) | (ForwardClientCert::Forward, Some(_)) => {}
+        (ForwardClientCert::Append, Some(own)) => append_list(&mut head.headers, NAME, own),
+        (ForwardClientCert::Set, Some(own)) => head.headers.set(NAME, own),
+        _ if there => {
+            head.headers.remove(NAME);
         }
+        _ => {}
     }
 }
 

@@ -30,9 +30,8 @@ pub struct HttpConnectionManager {
     pub skip_xff_append: bool,
     /// `append_x_forwarded_port`.
     pub append_x_forwarded_port: bool,
-    /// `forward_client_cert_details` is ALWAYS_FORWARD_ONLY: keep `x-forwarded-client-cert` (else removed: no client has a
-    /// certificate on a plain connection).
-    pub forward_client_cert: bool,
+    /// What becomes of `x-forwarded-client-cert`.
+    pub client_cert: ClientCert,
     /// `via`; empty is off.
     pub via: Box<str>,
     /// `generate_request_id`, default true.
@@ -87,6 +86,46 @@ pub struct HttpConnectionManager {
     pub proxy_100_continue: bool,
     /// `scheme_header_transformation.scheme_to_overwrite`.
     pub scheme_override: Option<Box<str>>,
+}
+
+/// `forward_client_cert_details` and `set_current_client_cert_details`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientCert {
+    /// What is done with the header.
+    pub forward: ForwardClientCert,
+    /// `subject`.
+    pub subject: bool,
+    /// `cert`: the certificate as PEM, URL-encoded.
+    pub cert: bool,
+    /// `chain`: with those that vouch for it.
+    pub chain: bool,
+    /// `dns`: its DNS names.
+    pub dns: bool,
+    /// `uri`: its URI names.
+    pub uri: bool,
+}
+
+/// `forward_client_cert_details`. Without a client certificate all but the last mean SANITIZE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardClientCert {
+    /// SANITIZE: the header goes no further.
+    #[default]
+    Sanitize,
+    /// FORWARD_ONLY: it is passed on.
+    Forward,
+    /// APPEND_FORWARD: this client's certificate is added.
+    Append,
+    /// SANITIZE_SET: this client's certificate stands alone.
+    Set,
+    /// ALWAYS_FORWARD_ONLY: it is passed on in the clear too.
+    Always,
+}
+
+impl ClientCert {
+    /// This client's certificate is told.
+    pub fn tells(&self) -> bool {
+        matches!(self.forward, ForwardClientCert::Append | ForwardClientCert::Set)
+    }
 }
 
 /// Where a connection manager's routes come from.

@@ -31,6 +31,8 @@ pub(crate) struct Material {
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     pub(crate) config: Arc<ServerConfig>,
+    /// The URI of the first certificate (`By` of `x-forwarded-client-cert`).
+    pub(crate) uri: Option<Box<str>>,
     /// Whom its clients are believed by: sessions are resumed only as long as this stays.
     validation: Vec<Arc<Validation>>,
 }
@@ -53,6 +55,7 @@ impl Acceptor {
             true => Arc::new(Clients::new(validation, tls.require_client_certificate)),
             false => WebPkiClientVerifier::no_client_auth(),
         };
+        let uri = material.certificates.first().and_then(|first| first.uri.clone());
         let mut config = ServerConfig::builder_with_provider(provider_of(&tls.common))
             .with_protocol_versions(&versions_of(&tls.common))
             .map_err(|error| format!("tls_params: {error}"))?
@@ -85,7 +88,7 @@ impl Acceptor {
         if tls.resumption == Resumption::Never {
             config.send_tls13_tickets = 0;
         }
-        Ok(Self { config: Arc::new(config), validation: material.validation })
+        Ok(Self { config: Arc::new(config), validation: material.validation, uri })
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Certificate {
     pub(crate) key: Arc<CertifiedKey>,
     /// DNS names, in lower case.
     pub(crate) names: Box<[Box<str>]>,
+    /// The first name that is a URI: who we are.
+    pub(crate) uri: Option<Box<str>>,
 }
 
 impl Certificate {
@@ -30,7 +32,7 @@ impl Certificate {
             format!("private_key: does not fit the certificate, or is of an unknown kind: {error}")
         })?;
         key.ocsp = ocsp;
-        Ok(Self { key: Arc::new(key), names: names.dns.into() })
+        Ok(Self { key: Arc::new(key), names: names.dns.into(), uri: names.uri.into_iter().next() })
     }
 
     /// One of its names stands for this one.

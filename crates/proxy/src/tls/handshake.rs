@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use rustls::{ClientConfig, CommonState, Error, ExtractedSecrets, ProtocolVersion, ServerConfig};
@@ -50,10 +50,12 @@ pub(crate) struct Agreed {
     pub(crate) server_name: Option<Box<str>>,
     /// ALPN.
     pub(crate) protocol: Option<Box<[u8]>>,
+    /// The client's certificate and those that vouch for it.
+    pub(crate) certificates: Vec<CertificateDer<'static>>,
 }
 
 /// One side of rustls.
-trait Machine {
+pub(super) trait Machine {
     type Data;
     fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
     fn handshaking(&self) -> bool;
@@ -115,7 +117,8 @@ pub(crate) async fn accept(
     let mut machine = Box::new(UnbufferedServerConnection::new(config)?);
     drive(&mut wire, &mut *machine).await?;
     let protocol = machine.alpn_protocol().map(Into::into);
-    Ok(Agreed { wire: establish(wire, *machine)?, server_name, protocol })
+    let certificates = machine.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
+    Ok(Agreed { wire: establish(wire, *machine)?, server_name, protocol, certificates })
 }
 
 /// The name that the client asks for; what is no hello is left to rustls to refuse.
@@ -150,19 +153,23 @@ pub(crate) async fn connect(
     drive(&mut wire, &mut *machine).await?;
     let protocol = machine.alpn_protocol().map(Into::into);
     let wire = establish(wire, *machine)?;
-    Ok(Agreed { wire, server_name: None, protocol })
+    Ok(Agreed { wire, server_name: None, protocol, certificates: Vec::new() })
 }
 
 fn establish(wire: Wire, machine: impl Machine) -> Result<Wire, Failure> {
+    Ok(wire.secured(session(machine)?))
+}
+
+/// The keys of a handshake that is done.
+pub(super) fn session(machine: impl Machine) -> Result<Session, Failure> {
     let version = machine.version().ok_or(Error::HandshakeNotComplete)?;
     let (secrets, kernel) = machine.finish()?;
-    let session = Session::new(secrets, kernel, version)
-        .ok_or_else(|| Error::General("the cipher suite has no keys that are known here".into()))?;
-    Ok(wire.secured(session))
+    let unknown = || Error::General("the cipher suite has no keys that are known here".into());
+    Ok(Session::new(secrets, kernel, version).ok_or_else(unknown)?)
 }
 
 /// What rustls wants next.
-enum Next {
+pub(super) enum Next {
     Again,
     Read,
     Done,
@@ -174,7 +181,8 @@ async fn drive(wire: &mut Wire, machine: &mut impl Machine) -> Result<(), Failur
     // Bytes at the front of what was read that rustls may see: whole records.
     let mut offered = 0;
     loop {
-        let (discard, next) = step(wire, machine, offered);
+        let (input, output) = wire.halves();
+        let (discard, next) = step(machine, &mut input[..offered], output);
         wire.consume(discard);
         offered -= discard;
         match next {
@@ -185,11 +193,8 @@ async fn drive(wire: &mut Wire, machine: &mut impl Machine) -> Result<(), Failur
             Next::Read | Next::Done => offered += next_record(wire, offered).await?,
             Next::Ended => return Err(Failure::Ended),
             Next::Fail(error) => {
-                // The alert that says why; a peer that does not read it is not waited for.
-                // It may be asked for no more than that: broken input must not be looked at again.
-                while machine.wants_write() {
-                    step(wire, machine, 0);
-                }
+                // A peer that does not read why is not waited for.
+                alert(machine, wire.output());
                 poll_fn(|cx| {
                     let _ = wire.poll_shutdown(cx);
                     Poll::Ready(())
@@ -201,10 +206,9 @@ async fn drive(wire: &mut Wire, machine: &mut impl Machine) -> Result<(), Failur
     }
 }
 
-/// Lets rustls look at the first `offered` bytes. Returns how many of them it is done with.
-fn step(wire: &mut Wire, machine: &mut impl Machine, offered: usize) -> (usize, Next) {
-    let (input, output) = wire.halves();
-    let UnbufferedStatus { discard, state } = machine.process(&mut input[..offered]);
+/// Lets rustls look at whole records. Returns how many bytes of them it is done with.
+pub(super) fn step(machine: &mut impl Machine, input: &mut [u8], output: &mut Vec<u8>) -> (usize, Next) {
+    let UnbufferedStatus { discard, state } = machine.process(input);
     let next = match state {
         Ok(ConnectionState::EncodeTlsData(mut data)) => {
             let at = output.len();
@@ -224,6 +228,14 @@ fn step(wire: &mut Wire, machine: &mut impl Machine, offered: usize) -> (usize, 
         Err(error) => Next::Fail(error),
     };
     (discard, next)
+}
+
+/// Puts the alert that says why a handshake failed behind the output. No more may be asked for: broken input must not be
+/// looked at again.
+pub(super) fn alert(machine: &mut impl Machine, output: &mut Vec<u8>) {
+    while machine.wants_write() {
+        step(machine, &mut [], output);
+    }
 }
 
 /// Waits for the record behind those that were `offered`. Returns its length.

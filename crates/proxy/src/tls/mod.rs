@@ -2,8 +2,10 @@
 
 pub(crate) mod accept;
 pub mod certificate;
+pub(crate) mod forwarded;
 pub(crate) mod handshake;
 pub(crate) mod originate;
+pub mod probe;
 pub(crate) mod record;
 pub(crate) mod session;
 pub mod verify;

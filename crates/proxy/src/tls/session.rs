@@ -213,6 +213,13 @@ impl Session {
         Ok(len)
     }
 
+    /// Seals a record of any kind, as only a probe does.
+    pub(super) fn seal_any(&mut self, kind: u8, text: &[u8], out: &mut [u8]) -> Result<usize, Broken> {
+        let lead = self.sealing.lead();
+        out[lead..lead + text.len()].copy_from_slice(text);
+        Ok(self.sealing.seal(kind, out, text.len())?)
+    }
+
     /// Says to the peer that no more comes. Returns the bytes written to `out`.
     pub(crate) fn seal_end(&mut self, out: &mut [u8]) -> Result<usize, Broken> {
         let lead = self.sealing.lead();

@@ -15,8 +15,9 @@ use envoy_types::pb::google::protobuf::Any;
 use super::judge::{Compiled, Listed, Refusal, judge};
 use super::{filter, route, value};
 use crate::snapshot::{
-    Codec, EscapedSlashes, FilterOverrides, Http2Settings, HttpConnectionManager, HttpFilter, Name,
-    RouteSource, RouterOptions, ServerHeader, StripPort, Underscores,
+    ClientCert, Codec, EscapedSlashes, FilterOverrides, ForwardClientCert, Http2Settings,
+    HttpConnectionManager, HttpFilter, Name, RouteSource, RouterOptions, ServerHeader, StripPort,
+    Underscores,
 };
 
 judge!(manager, envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager
@@ -27,10 +28,11 @@ judge!(manager, envoy_types::pb::envoy::extensions::filters::network::http_conne
         use_remote_address, xff_num_trusted_hops, skip_xff_append, via, generate_request_id, preserve_external_request_id,
         always_set_request_id_in_response, proxy_100_continue, upgrade_configs, normalize_path, merge_slashes,
         path_with_escaped_slashes_action, strip_matching_host_port,
-        strip_trailing_host_dot, append_x_forwarded_port, route_specifier, strip_port_mode, forward_client_cert_details],
+        strip_trailing_host_dot, append_x_forwarded_port, route_specifier, strip_port_mode, forward_client_cert_details,
+        set_current_client_cert_details],
     listed: [stream_error_on_invalid_http_message, add_user_agent, tracing, http1_safe_max_connection_duration, http3_protocol_options, stream_flush_timeout,
         drain_timeout_jitter, delayed_close_timeout, access_log, access_log_flush_interval,
-        flush_access_log_on_new_request, access_log_options, internal_address_config, set_current_client_cert_details,
+        flush_access_log_on_new_request, access_log_options, internal_address_config,
         represent_ipv4_remote_address_as_ipv4_mapped_ipv6, proxy_status_config, append_local_overload,
         request_id_extension, add_proxy_protocol_connection_state],
     refused: [original_ip_detection_extensions, early_header_mutation_extensions, forward_client_cert_matcher,
@@ -85,7 +87,7 @@ pub(crate) fn compile(
         xff_num_trusted_hops: value.xff_num_trusted_hops,
         skip_xff_append: value.skip_xff_append,
         append_x_forwarded_port: value.append_x_forwarded_port,
-        forward_client_cert: value.forward_client_cert_details == 4,
+        client_cert: client_cert(value)?,
         via: text(&value.via, "via")?,
         generate_request_id: value::flag(value.generate_request_id.as_ref(), true),
         preserve_external_request_id: value.preserve_external_request_id,
@@ -163,6 +165,33 @@ fn strip_port(value: &proto::HttpConnectionManager) -> StripPort {
         _ if value.strip_matching_host_port => StripPort::Matching,
         _ => StripPort::Keep,
     }
+}
+
+fn client_cert(value: &proto::HttpConnectionManager) -> Compiled<ClientCert> {
+    let none = Default::default();
+    let details = value.set_current_client_cert_details.as_ref().unwrap_or(&none);
+    if details.issuer || details.format != 0 {
+        let reason = "issuer and other formats than the default are not built";
+        return Err(Refusal::new("set_current_client_cert_details", reason));
+    }
+    Ok(ClientCert {
+        forward: match value.forward_client_cert_details {
+            0 => ForwardClientCert::Sanitize,
+            1 => ForwardClientCert::Forward,
+            2 => ForwardClientCert::Append,
+            3 => ForwardClientCert::Set,
+            4 => ForwardClientCert::Always,
+            other => {
+                let reason = format!("{other} is unknown");
+                return Err(Refusal::new("forward_client_cert_details", reason));
+            }
+        },
+        subject: value::flag(details.subject.as_ref(), false),
+        cert: details.cert,
+        chain: details.chain,
+        dns: details.dns,
+        uri: details.uri,
+    })
 }
 
 fn scheme(value: Option<&core::SchemeHeaderTransformation>) -> Compiled<Option<Box<str>>> {
