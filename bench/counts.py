@@ -156,8 +156,8 @@ class Counted:
         ups = [listen(http_upstream), listen(grpc_upstream), listen(tcp_upstream)]
         s.p = subprocess.Popen(["valgrind", "--tool=callgrind", "--separate-threads=yes", "--dump-before=*Collected::of*", f"--callgrind-out-file={dir}/out", program, *ups, *files],
                                stdout=subprocess.PIPE, stderr=open(os.path.join(dir, "log"), "w"), text=True, cwd=dir)
-        if not select.select([s.p.stdout], [], [], 300)[0]: sys.exit("counts: the program does not start")
-        s.at = json.loads(s.p.stdout.readline() or sys.exit(open(os.path.join(dir, "log")).read()))
+        if not select.select([s.p.stdout], [], [], 320)[0]: sys.exit("counts: the program does not start")
+        s.at = json.loads(s.p.stdout.readline() or sys.exit("counts: the program ended: " + open(os.path.join(dir, "log")).read()[-3000:]))
     def look(s):
         """The file of the worker's counts since the last look."""
         before = set(glob.glob(s.dir + "/out.*"))

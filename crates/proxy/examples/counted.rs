@@ -78,6 +78,8 @@ fn manager(rows: &[Row]) -> kit::Manager {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
+    // callgrind makes everything some fifty times slower.
+    kit::PATIENCE.store(300, std::sync::atomic::Ordering::Relaxed);
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let upstream = |index: usize| arguments[index].parse::<SocketAddr>().unwrap();
     let tables: Vec<Vec<Row>> = arguments[3..]

@@ -28,6 +28,9 @@ use heddle_xds::{Attached, Encoded, NodeInfo, ResourceType, View, ViewSource};
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 
+/// How many seconds [`Mesh::until`] waits. A program that runs under an emulator needs more.
+pub static PATIENCE: AtomicU64 = AtomicU64::new(20);
+
 /// Serves one view to whoever comes.
 pub struct Source {
     views: watch::Sender<Arc<View>>,
@@ -94,7 +97,8 @@ impl Mesh {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), wait).await.expect("the proxy got there in time");
+        let patience = Duration::from_secs(PATIENCE.load(Ordering::Relaxed));
+        tokio::time::timeout(patience, wait).await.expect("the proxy got there in time");
     }
 
     pub async fn connect(&self) -> tokio::net::TcpStream {
