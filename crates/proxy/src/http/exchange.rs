@@ -180,7 +180,7 @@ impl<'c> Exchange<'c> {
     ) -> Result<Upstream, Stop> {
         let cluster = forward.cluster;
         let state = self.worker.upstreams.cluster(cluster);
-        let target = self.downstream.original_dst;
+        let target = select::destination(cluster, &self.heads.request, self.downstream.original_dst);
         let random = if trying.attempts == 1 { forward.random } else { self.worker.random() };
         let chosen = select::select(snapshot, cluster, &state, target, random, &trying.tried);
         let Some(chosen) = chosen else {

@@ -59,7 +59,8 @@ async fn run(
     let snapshot = worker.snapshot();
     let Some(cluster) = snapshot.cluster(cluster) else { return };
     let state = worker.upstreams.cluster(cluster);
-    let Some(chosen) = select::select(&snapshot, cluster, &state, original_dst, worker.random(), &[]) else {
+    let target = select::destination(cluster, head, original_dst);
+    let Some(chosen) = select::select(&snapshot, cluster, &state, target, worker.random(), &[]) else {
         return;
     };
     let breakers = &cluster.breakers[0];

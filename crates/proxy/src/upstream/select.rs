@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::{ClusterState, Member};
 use crate::balance::{self, Members};
+use crate::http::head::RequestHead;
 use crate::snapshot::{Cluster, Discovery, Endpoint, EndpointSet, Snapshot};
 
 /// The endpoint of one attempt.
@@ -40,6 +41,18 @@ impl Members for Seen<'_> {
         !self.tried.is_empty()
             && self.members.get(index).is_some_and(|member| self.tried.contains(&member.address))
     }
+}
+
+/// Where a request to a cluster of original destinations goes: where its header says, if the cluster heeds one and it holds
+/// an address, else where its connection was going.
+pub(crate) fn destination(
+    cluster: &Cluster,
+    head: &RequestHead,
+    original_dst: Option<SocketAddr>,
+) -> Option<SocketAddr> {
+    let Discovery::OriginalDst { header: Some(name), .. } = &cluster.discovery else { return original_dst };
+    let named = head.headers.get(name).and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok());
+    named.or(original_dst)
 }
 
 /// Picks an endpoint of `cluster`; `None` when there is none.
