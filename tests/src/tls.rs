@@ -9,6 +9,7 @@ use tokio_rustls::{
     TlsAcceptor, TlsConnector,
     rustls::{
         ClientConfig, RootCertStore, ServerConfig,
+        client::Resumption,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
         server::WebPkiClientVerifier,
     },
@@ -90,6 +91,8 @@ pub fn connector(authorities: &str, own: Option<&Issued>) -> TlsConnector {
         Some(own) => builder.with_client_auth_cert(certificates(&own.chain), key(&own.key)).expect("a pair"),
         None => builder.with_no_client_auth(),
     };
+    // A session that is resumed shows the certificate of its first handshake.
+    config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     TlsConnector::from(Arc::new(config))
 }

@@ -1,9 +1,10 @@
-//! TLS as the control plane serves it, carried by real Envoy: ended, demanded of clients, passed through, started towards
+//! TLS as the control plane serves it, carried by real Envoy and by our own proxy: ended, demanded of clients, passed through, started towards
 //! backends; and certificates that are renewed while connections come.
 
-use std::{future::pending, net::SocketAddr, sync::Arc};
+use std::{future::pending, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use heddle_control::{Control, ControlConfig};
+use heddle_proxy::{ProxyConfig, Role};
 use heddle_resource::{Admission, AdmitOptions, admit_json, parse_documents};
 use heddle_store::{MemoryStore, Precondition, Store};
 use heddle_tests::{
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::mpsc,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, rustls::pki_types::ServerName};
 
@@ -164,8 +166,42 @@ fn resources(at: SocketAddr, plain: SocketAddr, secure: SocketAddr) -> String {
     text
 }
 
-async fn through(api: &str) {
-    let Some(binary) = peer::envoy() else { return };
+/// Who carries the traffic. Ends when dropped.
+enum Gateway {
+    Envoy(Envoy),
+    Heddle { _tell: mpsc::Sender<()> },
+}
+
+impl Gateway {
+    fn heddle(xds: SocketAddr) -> Self {
+        let config = ProxyConfig {
+            role: Role::Gateway,
+            name: "gateway".to_owned(),
+            namespace: "default".to_owned(),
+            gateway: Some("istio:default/gw".to_owned()),
+            xds: format!("http://{xds}"),
+            workers: Some(1),
+            ..ProxyConfig::default()
+        };
+        let (tell, told) = mpsc::channel(1);
+        tokio::spawn(async move {
+            if let Err(error) = heddle_proxy::run(config, |_| {}, told).await {
+                heddle_tests::say(&format!("the proxy ended: {error}"));
+            }
+        });
+        Self::Heddle { _tell: tell }
+    }
+
+    fn log(&self) -> String {
+        match self {
+            Self::Envoy(envoy) => envoy.log(),
+            Self::Heddle { .. } => String::new(),
+        }
+    }
+}
+
+/// On Envoy over a form of xDS, or on our own proxy.
+async fn through(api: Option<(PathBuf, &str)>) {
     let (ours, clients, back) = (Authority::new("ours"), Authority::new("clients"), Authority::new("back"));
     let plain = backend("plain", None).await;
     let of_back = back.issue(&["secure.test", "p.test"]);
@@ -180,14 +216,19 @@ async fn through(api: &str) {
     mesh.pair("up", &clients.issue(&["gateway"])).await;
     mesh.secret("up-cacert", &[("ca.crt", &back.pem())]).await;
     let scratch = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
-    let join = Join { api, xds: mesh.xds, role: "router", metadata: "", args: &[] };
-    let envoy = Envoy::start("gateway", &binary, &join, scratch.path());
+    let gateway = match api {
+        Some((binary, api)) => {
+            let join = Join { api, xds: mesh.xds, role: "router", metadata: "", args: &[] };
+            Gateway::Envoy(Envoy::start("gateway", &binary, &join, scratch.path()))
+        }
+        None => Gateway::heddle(mesh.xds),
+    };
     let own = clients.issue(&["someone"]);
     let known = connector(&ours.pem(), Some(&own));
     let nobody = connector(&ours.pem(), None);
     // Ended here; started again towards the backend, which demands a certificate of the gateway.
     for (host, wanted) in [("a.test", "plain"), ("o.test", "secure")] {
-        let (body, _) = eventually(&format!("{host}: {}", envoy.log()), || get(at, &nobody, host)).await;
+        let (body, _) = eventually(&format!("{host}: {}", gateway.log()), || get(at, &nobody, host)).await;
         assert_eq!(body, wanted, "{host}");
     }
     // Demanded of clients.
@@ -229,10 +270,17 @@ async fn renewed(mesh: &Mesh, at: SocketAddr, client: &TlsConnector, ours: &Auth
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_delta() {
-    through("DELTA_GRPC").await;
+    let Some(binary) = peer::envoy() else { return };
+    through(Some((binary, "DELTA_GRPC"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_state_of_the_world() {
-    through("GRPC").await;
+    let Some(binary) = peer::envoy() else { return };
+    through(Some((binary, "GRPC"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_our_own_proxy() {
+    through(None).await;
 }

@@ -39,11 +39,8 @@ fn is_secured(name: &str) -> bool {
 }
 
 /// Why a case is not run, if it is not.
-fn left_out(name: &str, profile: &str, data_plane: DataPlane) -> Option<&'static str> {
+fn left_out(name: &str, profile: &str) -> Option<&'static str> {
     let has = |part: &str| name.contains(part);
-    if data_plane == DataPlane::Heddle && has("BackendTLSPolicy") {
-        return Some("needs TLS towards backends of the proxy: run by `tls_on_envoy`");
-    }
     if has("ListenerSet") || has("UDPRoute") {
         return Some("a kind that is none of ours yet");
     }
@@ -94,7 +91,7 @@ async fn suite(data_plane: DataPlane, chosen: impl Fn(&str) -> bool) {
     let asked = |name: &str| name.contains(&only) && chosen(name);
     for case in all.iter().filter(|case| case["name"].as_str().is_some_and(asked)) {
         let name = case["name"].as_str().unwrap_or_default();
-        if let Some(why) = left_out(name, case["profile"].as_str().unwrap_or_default(), data_plane) {
+        if let Some(why) = left_out(name, case["profile"].as_str().unwrap_or_default()) {
             say(&format!("not run  {name}: {why}"));
             continue;
         }

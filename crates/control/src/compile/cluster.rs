@@ -105,7 +105,7 @@ fn one(
     }
     protocol(port.protocol, &effective.policy, matches!(origination, Origination::Tls(..)), &mut cluster);
     if let Origination::Tls(client, credentials) = origination {
-        cluster.transport_socket = Some(tls::upstream(&client));
+        cluster.transport_socket = Some(tls::upstream(&client, cx.client()));
         into.units.extend(credentials.into_iter().map(Unit::Secret));
     }
     traffic_policy(&effective.policy, &mut cluster);

@@ -54,4 +54,4 @@ mod compile_test;
 #[cfg(test)]
 mod incremental_test;
 #[cfg(test)]
-mod tls_test;
+pub(crate) mod tls_test;

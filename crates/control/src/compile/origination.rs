@@ -19,9 +19,6 @@ use crate::{
     world::{Protocol, Service},
 };
 
-/// The authorities that the machine of a proxy trusts: where Debian, Ubuntu, Alpine and Istio's images have them.
-pub(crate) const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
-
 /// How connections to a port are protected.
 pub(crate) enum Origination {
     Plain,
@@ -135,7 +132,7 @@ fn settled(
         let roots = if named {
             Roots::Sds(take(Credential::companion(cx.namespace(), &settings.credential_name))?)
         } else if settings.ca_certificates.is_empty() {
-            Roots::File(SYSTEM_ROOTS.to_owned())
+            Roots::System
         } else {
             Roots::File(settings.ca_certificates.clone())
         };

@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use heddle_resource::{Key, kind};
 use heddle_xds::{Encoded, ResourceType, View};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     cache::{Cache, VariantId},
     metrics::Counters,
+    tls::Credential,
     unit::{Unit, Value},
 };
 use crate::{
@@ -164,6 +166,19 @@ impl Compiler {
     pub fn findings(&self) -> BTreeSet<Finding> {
         let own = self.scopes.values().flat_map(|state| &state.own);
         self.shared.values().chain(own).flat_map(Part::findings).cloned().collect()
+    }
+
+    /// The Secrets whose certificates some scope is given.
+    pub(crate) fn certificates(&self) -> BTreeSet<Key> {
+        let own = self.scopes.values().flat_map(|state| &state.own);
+        let units = self.shared.values().chain(own).flat_map(|part| part.units.keys());
+        let named = units.filter_map(|unit| match unit {
+            Unit::Secret(Credential::Pair { namespace, name }) => {
+                Some(Key::new(&kind::SECRET, namespace.clone(), name.clone()))
+            }
+            _ => None,
+        });
+        named.collect()
     }
 
     pub fn counters(&self) -> Counters {

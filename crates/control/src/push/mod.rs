@@ -2,11 +2,12 @@
 
 mod convergence;
 mod metrics;
+mod untimely;
 
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use heddle_resource::Key;
@@ -323,6 +324,9 @@ impl Engine {
             Ask::Findings { reply } => {
                 let mut findings = self.compiler.findings();
                 findings.extend(self.world.collisions());
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+                let now = i64::try_from(now).unwrap_or(i64::MAX);
+                findings.extend(untimely::findings(&self.world, &self.compiler.certificates(), now));
                 drop(reply.send(findings.into_iter().collect()));
             }
             Ask::Compiled { node, reply } => {

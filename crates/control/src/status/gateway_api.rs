@@ -54,6 +54,8 @@ pub(crate) fn gateway_class(generation: i64, parameters: Option<&str>) -> Value 
 
 /// Features of the conformance suite that this implementation has, in alphabetical order as asked for.
 const FEATURES: &[&str] = &[
+    "BackendTLSPolicy",
+    "BackendTLSPolicySANValidation",
     "GRPCRoute",
     "GRPCRouteRequestHeaderModifier",
     "Gateway",

@@ -102,7 +102,18 @@ impl Report<'_> {
             {
                 conditions.push(gateway_api::condition(&unsupported, object.meta.generation));
             }
-            all.insert(object.key(), status);
+            let key = object.key();
+            let told = self
+                .findings
+                .iter()
+                .filter(|finding| finding.code == code::UNTIMELY && finding.of.key == key);
+            let told: Vec<_> =
+                told.map(|finding| format!("{}: {}", finding.of.field, finding.message)).collect();
+            if let (false, Some(conditions)) = (told.is_empty(), status["conditions"].as_array_mut()) {
+                let untimely = Condition::no("CertificatesInTime", "OutOfTime", told.join("; "));
+                conditions.push(gateway_api::condition(&untimely, object.meta.generation));
+            }
+            all.insert(key, status);
             attachments.push(attachment);
         }
         attachments

@@ -171,6 +171,8 @@ pub(crate) enum ConfigPart {
     Listeners,
     #[value(aliases = ["route", "r"])]
     Routes,
+    #[value(aliases = ["secrets", "s"])]
+    Secret,
     All,
 }
 

@@ -1,6 +1,10 @@
 //! `heddle proxy-config`: what a proxy was told, from its admin interface.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
 use heddle_api::client::Client;
+use heddle_resource::certificate;
 use http::Method;
 use serde_json::Value;
 
@@ -66,6 +70,7 @@ fn select(dump: &Value, part: ConfigPart) -> Value {
         ConfigPart::Endpoints => ("dynamic_endpoint_configs", "endpoint_config"),
         ConfigPart::Listeners => ("dynamic_listeners", "listener"),
         ConfigPart::Routes => ("dynamic_route_configs", "route_config"),
+        ConfigPart::Secret => ("dynamic_active_secrets", "secret"),
         ConfigPart::All => return dump.clone(),
     };
     let resources = dump["configs"].as_array().into_iter().flatten();
@@ -94,7 +99,39 @@ fn print_rows(part: ConfigPart, resources: &Value) {
             &["route", "virtual host", "domains", "match", "to"],
             items.iter().flat_map(route_rows),
         ),
+        ConfigPart::Secret => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            let now = i64::try_from(now).unwrap_or(i64::MAX);
+            output::table(
+                &["secret", "holds", "subject", "valid", "not after"],
+                items.iter().map(|secret| secret_row(secret, now)),
+            );
+        }
         ConfigPart::Listeners | ConfigPart::All => {}
+    }
+}
+
+/// A secret, by its first certificate. Envoy's dump has it in base64, ours as it is.
+fn secret_row(secret: &Value, now: i64) -> Vec<String> {
+    let (holds, source) = if secret["tls_certificate"].is_object() {
+        ("certificate", &secret["tls_certificate"]["certificate_chain"])
+    } else {
+        ("authorities", &secret["validation_context"]["trusted_ca"])
+    };
+    let decoded = || {
+        let bytes =
+            base64::engine::general_purpose::STANDARD.decode(source["inline_bytes"].as_str()?).ok()?;
+        String::from_utf8(bytes).ok()
+    };
+    let pem = source["inline_string"].as_str().map(str::to_owned).or_else(decoded).unwrap_or_default();
+    let name = text(&secret["name"]);
+    match certificate::first(&pem) {
+        Some(leaf) => {
+            let valid = if leaf.untimely(now).is_none() { "yes" } else { "no" };
+            let until = certificate::date(leaf.not_after);
+            vec![name, holds.to_owned(), leaf.subject, valid.to_owned(), until]
+        }
+        None => vec![name, holds.to_owned(), "-".to_owned(), "-".to_owned(), "-".to_owned()],
     }
 }
 

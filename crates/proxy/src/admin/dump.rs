@@ -1,13 +1,16 @@
 //! `/config_dump`: the resources in force in the shape of Envoy's dump, with the fields that people look for.
 
 use envoy_types::pb::envoy::config::cluster::v3::{self as cluster, Cluster};
-use envoy_types::pb::envoy::config::core::v3::{Address, address, socket_address};
+use envoy_types::pb::envoy::config::core::v3::{
+    Address, DataSource, address, data_source::Specifier, socket_address,
+};
 use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, lb_endpoint};
 use envoy_types::pb::envoy::config::listener::v3::{Listener, filter};
 use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteConfiguration, VirtualHost, header_matcher, query_parameter_matcher, redirect_action, route,
     route_action, route_match,
 };
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{Secret, secret::Type};
 use envoy_types::pb::google::protobuf::Duration;
 use heddle_xds::ResourceType;
 use prost::Message as _;
@@ -25,7 +28,8 @@ pub(super) fn render(dump: Dump) -> Value {
             ResourceType::Listener => Listener::decode(body).ok().map(|it| listener(&it)),
             ResourceType::Route => RouteConfiguration::decode(body).ok().map(|it| routes(&it)),
             ResourceType::VirtualHost => VirtualHost::decode(body).ok().map(|it| virtual_host(&it)),
-            ResourceType::Secret | ResourceType::NameTable => None,
+            ResourceType::Secret => Secret::decode(body).ok().map(|it| secret(&it)),
+            ResourceType::NameTable => None,
         };
         let Some(shown) = shown else { continue };
         lists[kind.index()].push(match kind {
@@ -34,6 +38,7 @@ pub(super) fn render(dump: Dump) -> Value {
             ResourceType::Listener => {
                 json!({ "name": name, "active_state": { "version_info": version, "listener": shown } })
             }
+            ResourceType::Secret => json!({ "name": name, "version_info": version, "secret": shown }),
             _ => json!({ "version_info": version, "route_config": shown }),
         });
     }
@@ -45,9 +50,30 @@ pub(super) fn render(dump: Dump) -> Value {
             { "@type": url("EndpointsConfigDump"), "dynamic_endpoint_configs": take(ResourceType::Endpoint) },
             { "@type": url("ListenersConfigDump"), "dynamic_listeners": take(ResourceType::Listener) },
             { "@type": url("RoutesConfigDump"), "dynamic_route_configs": take(ResourceType::Route) },
+            { "@type": url("SecretsConfigDump"), "dynamic_active_secrets": take(ResourceType::Secret) },
         ],
         "waiting": dump.waiting,
     })
+}
+
+/// Certificates and authorities as they are; of a private key, that there is one.
+fn secret(it: &Secret) -> Value {
+    let text =
+        |source: &Option<DataSource>| match source.as_ref().and_then(|source| source.specifier.as_ref()) {
+            Some(Specifier::InlineBytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+            Some(Specifier::InlineString(text)) => text.clone(),
+            _ => String::new(),
+        };
+    match &it.r#type {
+        Some(Type::TlsCertificate(pair)) => json!({ "name": it.name, "tls_certificate": {
+            "certificate_chain": { "inline_string": text(&pair.certificate_chain) },
+            "private_key": { "inline_string": "[redacted]" },
+        }}),
+        Some(Type::ValidationContext(context)) => json!({ "name": it.name, "validation_context": {
+            "trusted_ca": { "inline_string": text(&context.trusted_ca) },
+        }}),
+        _ => json!({ "name": it.name }),
+    }
 }
 
 fn clusters(it: &Cluster) -> Value {
@@ -264,4 +290,33 @@ fn socket(it: &Address) -> Value {
 fn duration(it: &Duration) -> String {
     let text = format!("{}.{:09}", it.seconds, it.nanos);
     format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::TlsCertificate;
+
+    use super::*;
+
+    /// What whoever may ask the admin port must not learn.
+    #[test]
+    fn a_private_key_is_not_shown() {
+        let source = |text: &str| {
+            Some(DataSource {
+                specifier: Some(Specifier::InlineBytes(text.as_bytes().to_vec())),
+                ..Default::default()
+            })
+        };
+        let pair = TlsCertificate {
+            certificate_chain: source("chain"),
+            private_key: source("the key"),
+            password: source("the password"),
+            ..Default::default()
+        };
+        let message = Secret { name: "a".to_owned(), r#type: Some(Type::TlsCertificate(pair)) };
+        let resources = vec![(ResourceType::Secret, "a".to_owned(), "1".to_owned(), message.encode_to_vec())];
+        let shown = render(Dump { resources, waiting: Vec::new(), file: Vec::new() }).to_string();
+        assert!(shown.contains("chain") && shown.contains("[redacted]"), "{shown}");
+        assert!(!shown.contains("the key") && !shown.contains("the password"), "{shown}");
+    }
 }

@@ -1,7 +1,7 @@
 //! References of the Gateway API's kinds.
 
 use super::{
-    Report,
+    Report, certificates,
     index::{Index, PortAnswer},
 };
 use crate::gateway::{
@@ -19,6 +19,9 @@ pub(super) fn gateway(spec: &GatewaySpec, index: &Index<'_>, report: &mut Report
     if !index.classes.contains(class) && !BUILT_IN_CLASSES.contains(&class) {
         let message = "there is no such GatewayClass: nobody serves the Gateway";
         report.warn("HDL0308", "spec.gatewayClassName", message, class, "heddle, istio or a GatewayClass");
+    }
+    if let Some(frontend) = spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) {
+        certificates::frontend(frontend, index, report);
     }
     for (at, listener) in spec.listeners.iter().enumerate() {
         for (inner, secret) in listener.tls.iter().flat_map(|tls| &tls.certificate_refs).enumerate() {

@@ -34,6 +34,7 @@ pub(super) struct Index<'o> {
     /// Sidecars without a selector, by namespace.
     pub(super) sidecars: BTreeMap<&'o str, Vec<Key>>,
     secrets: BTreeSet<(&'o str, &'o str)>,
+    config_maps: BTreeSet<(&'o str, &'o str)>,
     virtual_services: BTreeSet<(&'o str, &'o str)>,
 }
 
@@ -63,6 +64,9 @@ impl<'o> Index<'o> {
             }
             Spec::Secret(_) => {
                 self.secrets.insert((namespace, name));
+            }
+            Spec::ConfigMap(_) => {
+                self.config_maps.insert((namespace, name));
             }
             Spec::ServiceEntry(entry) => self.entries.push((namespace, entry)),
             Spec::DestinationRule(rule) => {
@@ -177,6 +181,10 @@ impl<'o> Index<'o> {
 
     pub(super) fn has_secret(&self, namespace: &str, name: &str) -> bool {
         self.secrets.contains(&(namespace, name))
+    }
+
+    pub(super) fn has_config_map(&self, namespace: &str, name: &str) -> bool {
+        self.config_maps.contains(&(namespace, name))
     }
 
     pub(super) fn has_virtual_service(&self, namespace: &str, name: &str) -> bool {

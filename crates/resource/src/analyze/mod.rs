@@ -1,5 +1,6 @@
 //! Findings that need more than one object: dangling references, duplicates, what hides something else.
 
+mod certificates;
 mod gateway_api;
 mod index;
 mod istio;
@@ -35,6 +36,8 @@ pub fn analyze(objects: &[Object]) -> Vec<Diagnostic> {
             Spec::Gateway(gateway) => gateway_api::gateway(&gateway.spec, &index, &mut report),
             Spec::HttpRoute(route) => gateway_api::http(&route.spec, &index, &mut report),
             Spec::GrpcRoute(route) => gateway_api::grpc(&route.spec, &index, &mut report),
+            Spec::Secret(secret) => certificates::secret(secret, &mut report),
+            Spec::BackendTlsPolicy(policy) => certificates::policy(&policy.spec, &index, &mut report),
             Spec::TcpRoute(route) => {
                 gateway_api::l4(&route.spec.parent_refs, &route.spec.rules, &index, &mut report);
             }

@@ -63,9 +63,6 @@ pub struct Leaf {
 impl Leaf {
     /// Why it must not be trusted at a time (seconds since 1970), if so.
     pub fn untimely(&self, now: i64) -> Option<String> {
-        let date = |seconds: i64| {
-            jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
-        };
         if now > self.not_after {
             Some(format!("the certificate expired at {}; clients refuse it: renew it", date(self.not_after)))
         } else if now < self.not_before {
@@ -75,6 +72,18 @@ impl Leaf {
             None
         }
     }
+}
+
+/// The first certificate of a PEM text.
+pub fn first(pem: &str) -> Option<Leaf> {
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+    let (_, leaf) = X509Certificate::from_der(&der).ok()?;
+    Some(read_leaf(&leaf))
+}
+
+/// A time as people read it: RFC 3339, in UTC.
+pub fn date(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
 }
 
 /// Where a pair may stand, in the order in which it is looked for.

@@ -10,7 +10,7 @@ use heddle_resource::{
 
 use crate::{
     compile::{
-        origination::{Denial, SYSTEM_ROOTS},
+        origination::Denial,
         tls::{Client, Credential, Roots, Verification},
     },
     status::Condition,
@@ -70,7 +70,7 @@ pub(crate) fn judge(entry: &BackendPolicyEntry, usable: Usable<'_>) -> Outcome {
                 refused("Accepted", "Invalid", message)
             },
             resolved: yes("ResolvedRefs", "ResolvedRefs"),
-            roots: system.then(|| Roots::File(SYSTEM_ROOTS.to_owned())),
+            roots: system.then_some(Roots::System),
         };
     }
     let namespace = &entry.object.meta.namespace;
@@ -139,7 +139,7 @@ pub(crate) fn client(
     };
     let credentials = match &roots {
         Roots::Sds(credential) => vec![credential.clone()],
-        Roots::File(_) => Vec::new(),
+        Roots::File(_) | Roots::System => Vec::new(),
     };
     let servers = Some(Verification { names: names(validation), ..Verification::by(roots) });
     Ok((Client { sni: validation.hostname.clone(), certificate: None, servers, alpn }, credentials))

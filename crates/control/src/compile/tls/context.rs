@@ -5,13 +5,15 @@ use envoy_types::pb::envoy::{
     extensions::transport_sockets::tls::v3::{
         CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig,
         SubjectAltNameMatcher, TlsCertificate, TlsParameters, UpstreamTlsContext,
-        certificate_validation_context::TrustChainVerification,
+        certificate_validation_context::{SystemRootCerts, TrustChainVerification},
         common_tls_context::{CombinedCertificateValidationContext, ValidationContextType},
         subject_alt_name_matcher::SanType,
         tls_parameters::TlsProtocol,
     },
     r#type::matcher::v3::string_matcher::MatchPattern,
 };
+
+use heddle_xds::ClientKind;
 
 use super::Credential;
 use crate::compile::build::{ads, any, boolean, string};
@@ -33,6 +35,8 @@ pub(crate) enum Roots {
     Sds(Credential),
     /// On the proxy's machine.
     File(String),
+    /// Those that the proxy's machine trusts.
+    System,
 }
 
 /// How the peer's certificate is verified.
@@ -92,9 +96,12 @@ pub(crate) struct Client {
 }
 
 const NAME: &str = "envoy.transport_sockets.tls";
+/// Where Debian, Ubuntu, Alpine and Istio's images keep the authorities that they trust.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 pub(crate) fn downstream(server: &Server) -> TransportSocket {
-    let mut common = common(&server.certificates, server.clients.as_ref(), server.alpn);
+    // Clients are verified by authorities that are named.
+    let mut common = common(&server.certificates, server.clients.as_ref(), server.alpn, ClientKind::Envoy);
     common.tls_params = Some(TlsParameters {
         tls_minimum_protocol_version: version(&server.oldest).unwrap_or(TlsProtocol::TlSv12) as i32,
         tls_maximum_protocol_version: version(&server.newest).unwrap_or(TlsProtocol::TlsAuto) as i32,
@@ -109,10 +116,10 @@ pub(crate) fn downstream(server: &Server) -> TransportSocket {
     TransportSocket { name: NAME.to_owned(), config_type: Some(ConfigType::TypedConfig(any(&context))) }
 }
 
-pub(crate) fn upstream(client: &Client) -> TransportSocket {
+pub(crate) fn upstream(client: &Client, kind: ClientKind) -> TransportSocket {
     let certificates: Vec<_> = client.certificate.iter().cloned().collect();
     let context = UpstreamTlsContext {
-        common_tls_context: Some(common(&certificates, client.servers.as_ref(), client.alpn)),
+        common_tls_context: Some(common(&certificates, client.servers.as_ref(), client.alpn, kind)),
         sni: client.sni.clone(),
         ..Default::default()
     };
@@ -129,10 +136,15 @@ fn version(text: &str) -> Option<TlsProtocol> {
     })
 }
 
-fn common(certificates: &[Certificate], peers: Option<&Verification>, alpn: &[&str]) -> CommonTlsContext {
+fn common(
+    certificates: &[Certificate],
+    peers: Option<&Verification>,
+    alpn: &[&str],
+    kind: ClientKind,
+) -> CommonTlsContext {
     let mut common = CommonTlsContext {
         alpn_protocols: alpn.iter().map(|&name| name.to_owned()).collect(),
-        validation_context_type: peers.map(verification),
+        validation_context_type: peers.map(|peers| verification(peers, kind)),
         ..Default::default()
     };
     for certificate in certificates {
@@ -148,7 +160,7 @@ fn common(certificates: &[Certificate], peers: Option<&Verification>, alpn: &[&s
     common
 }
 
-fn verification(of: &Verification) -> ValidationContextType {
+fn verification(of: &Verification, kind: ClientKind) -> ValidationContextType {
     let lenient = TrustChainVerification::AcceptUntrusted as i32;
     let mut context = CertificateValidationContext {
         match_typed_subject_alt_names: of.names.iter().map(|name| alternative(name)).collect(),
@@ -161,6 +173,15 @@ fn verification(of: &Verification) -> ValidationContextType {
     match &of.roots {
         Roots::File(path) => {
             context.trusted_ca = file(path);
+            ValidationContextType::ValidationContext(context)
+        }
+        // Envoy has to be told the file.
+        Roots::System if kind == ClientKind::Heddle => {
+            context.system_root_certs = Some(SystemRootCerts::default());
+            ValidationContextType::ValidationContext(context)
+        }
+        Roots::System => {
+            context.trusted_ca = file(SYSTEM_ROOTS);
             ValidationContextType::ValidationContext(context)
         }
         Roots::Sds(credential) => {
