@@ -80,6 +80,8 @@ pub struct Proxy {
     pub(crate) tasks: Vec<JoinHandle<()>>,
     /// Follows the control plane.
     pub(crate) feed: JoinHandle<()>,
+    /// Answer for names and to tools; they end by themselves once another process does.
+    pub(crate) shared: Vec<JoinHandle<()>>,
 }
 
 impl Proxy {
@@ -111,11 +113,15 @@ impl Proxy {
     }
 
     /// Serves what is open after another process has taken over, for at most so long, if there is a limit.
-    async fn finish(&self, most: Option<Duration>) {
+    async fn finish(&mut self, most: Option<Duration>) {
         // The successor is the one that the control plane talks to now.
         self.feed.abort();
         let admin = self.plane.draining_admin();
         self.plane.drain_connections(most).await;
+        for task in self.shared.drain(..) {
+            // What was asked here is answered here.
+            let _ = task.await;
+        }
         drop(admin);
     }
 
@@ -132,7 +138,7 @@ impl Proxy {
     /// Closes the listening sockets, cuts what is still open and ends the workers.
     pub async fn stop(self) {
         self.feed.abort();
-        for task in &self.tasks {
+        for task in self.tasks.iter().chain(&self.shared) {
             task.abort();
         }
         self.plane.stop().await;
@@ -253,7 +259,6 @@ impl Plane {
     pub(crate) async fn leave_to(&self, taken: &[SocketAddr]) {
         self.lock_sockets().leave_to(taken, &self.workers);
         self.lent.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.end.send_replace(Some(End::Replaced));
         self.settled().await;
     }
 
@@ -312,7 +317,7 @@ pub async fn run(
     mut told: mpsc::Receiver<()>,
 ) -> Result<(), ProxyError> {
     let (drain_time, replaced_drain_time) = (config.drain_time, config.replaced_drain_time);
-    let proxy = tokio::select! {
+    let mut proxy = tokio::select! {
         proxy = Proxy::start(config) => proxy?,
         () = next(&mut told) => return Ok(()),
     };

@@ -143,7 +143,7 @@ impl Proxy {
             before: before.map_or(Duration::ZERO, |before| Duration::from_secs(before.uptime)),
             lent: Mutex::new(lent),
         });
-        let mut proxy = Self { plane, tasks: Vec::new(), feed };
+        let mut proxy = Self { plane, tasks: Vec::new(), feed, shared: Vec::new() };
         if let Some(inherited) = inherited
             && let Err(reason) = proxy.plane.take_over(inherited).await
         {
@@ -152,10 +152,10 @@ impl Proxy {
         }
         // What is shared with a predecessor is served from here on.
         if let (Some(server), Some(tables)) = (server, tables) {
-            proxy.tasks.push(serve_names(server, &proxy.plane.config, tables, ended));
+            proxy.shared.push(serve_names(server, &proxy.plane.config, tables, ended));
         }
         if let Some(listener) = admin {
-            proxy.tasks.push(tokio::spawn(crate::admin::serve(listener, proxy.plane.clone())));
+            proxy.shared.push(tokio::spawn(crate::admin::serve(listener, proxy.plane.clone())));
         }
         if let Some(door) = door {
             proxy.tasks.push(tokio::spawn(handover::serve(door, proxy.plane.clone())));

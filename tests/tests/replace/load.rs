@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
+use heddle_tests::client::Connection;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpStream, UdpSocket},
     task::JoinHandle,
 };
 
@@ -40,6 +41,38 @@ impl Load {
         }
         load.tasks.push(load.come_and_go(at, per_second));
         load
+    }
+
+    /// Asks again and again whether the proxy is ready, by a connection that is kept, and for a name.
+    pub(crate) fn watch(&mut self, admin: SocketAddr, dns: SocketAddr) {
+        let (stop, failed) = (self.stop.clone(), self.failed.clone());
+        self.tasks.push(tokio::spawn(async move {
+            let mut pace = tokio::time::interval(TICK);
+            let mut kept = None;
+            while !stop.load(Ordering::Relaxed) {
+                pace.tick().await;
+                let ready = async {
+                    let mut connection = match kept.take() {
+                        Some(connection) => connection,
+                        None => Connection::open(admin).await?,
+                    };
+                    let answer = connection.send("GET", "localhost", "/ready", &[], b"").await?;
+                    let closes = answer.headers.get("connection").is_some_and(|value| value == "close");
+                    kept = (!closes).then_some(connection);
+                    if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
+                };
+                let outcome = ready.await.map_err(|e| format!("/ready: {e}"));
+                note(outcome, &AtomicU64::new(0), &failed);
+            }
+        }));
+        let (stop, failed) = (self.stop.clone(), self.failed.clone());
+        self.tasks.push(tokio::spawn(async move {
+            let mut pace = tokio::time::interval(TICK);
+            while !stop.load(Ordering::Relaxed) {
+                pace.tick().await;
+                note(name(dns).await, &AtomicU64::new(0), &failed);
+            }
+        }));
     }
 
     fn come_and_go(&self, at: SocketAddr, per_second: u64) -> JoinHandle<()> {
@@ -114,6 +147,22 @@ fn note(answered: Result<(), String>, done: &AtomicU64, failed: &Mutex<Vec<Strin
                 failed.push(error);
             }
         }
+    }
+}
+
+/// A question for a name of the mesh over UDP; whatever is answered is good.
+async fn name(dns: SocketAddr) -> Result<(), String> {
+    let question = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x04shop\x04mesh\x00\x00\x01\x00\x01";
+    let asked = async {
+        let socket = UdpSocket::bind("127.0.0.1:0").await?;
+        socket.connect(dns).await?;
+        socket.send(question).await?;
+        socket.recv(&mut [0; 512]).await
+    };
+    match tokio::time::timeout(Duration::from_secs(5), asked).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(format!("name: {error}")),
+        Err(_) => Err("name: no answer".to_owned()),
     }
 }
 

@@ -10,6 +10,7 @@ mod load;
 mod streams;
 
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -127,7 +128,8 @@ async fn replacements_in_a_row_break_nothing() {
     let (http, tcp) = (ground.http, ground.tcp);
     let mut streams = Streams::default();
     streams.open(count, http, tcp).await;
-    let load = Load::start(http, rate);
+    let mut load = Load::start(http, rate);
+    load.watch(ground.gateway.address("admin"), ground.gateway.address("dns"));
     load.more(rate).await;
     // A fifth of the streams is exchanged with each replacement, so that several processes serve some at a time.
     let turn = (count / 5).max(1);
@@ -164,4 +166,34 @@ async fn replacements_in_a_row_break_nothing() {
         done + failed.len() as u64
     );
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// The sockets that listen at a port, by inode, whoever has them.
+fn listening(port: u16) -> BTreeSet<String> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let at = format!(":{port:04X}");
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // Local address, state (0A: listening), inode.
+    let meant = rows.filter(|row| row.len() > 9 && row[1].ends_with(&at) && row[3] == "0A");
+    meant.map(|row| row[9].to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_listening_socket_is_closed_whatever_the_number_of_workers() {
+    let mut ground = Ground::new(4, &[]).await;
+    let before = listening(ground.http.port());
+    assert_eq!(before.len(), 4);
+    for (workers, expected) in [(1, 4), (3, 4), (6, 6), (2, 6)] {
+        let mut old = ground.replace(workers);
+        assert!(old.ended(Duration::from_secs(30)).await.success(), "{}", old.log());
+        let now = listening(ground.http.port());
+        assert!(
+            before.is_subset(&now) && now.len() == expected,
+            "{workers} workers: {before:?}, then {now:?}"
+        );
+        // Enough for each socket to be chosen: one that nobody accepts from would leave its share unanswered.
+        for _ in 0..60 {
+            load::once(ground.http).await.unwrap();
+        }
+    }
 }

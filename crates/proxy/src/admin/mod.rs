@@ -24,6 +24,8 @@ use crate::run::{End, Plane};
 
 /// The most connections served at a time: who asks more waits to be accepted.
 const CONNECTIONS: usize = 128;
+/// How long connections stay open here once another process has the port.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A pause after the system refused a connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
@@ -56,13 +58,16 @@ pub(crate) async fn serve(listener: TcpListener, plane: Arc<Plane>) {
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = end.wait_for(|end| *end == Some(End::Replaced)) => return,
+            _ = end.wait_for(|end| *end == Some(End::Replaced)) => break,
         };
         match accepted {
             Ok((stream, _)) => drop(tokio::spawn(connection(stream, plane.clone(), slot))),
             Err(error) => pause_after(&error).await,
         }
     }
+    drop(listener);
+    // Who asks once more is told to come again; who does not is let go.
+    let _ = tokio::time::timeout(LAST_WORDS, slots.acquire_many(CONNECTIONS as u32)).await;
 }
 
 /// Serves on a socket in the data directory: what a process that has been replaced has to say. Until the task is aborted.
@@ -199,6 +204,10 @@ fn is_ours(host: &str, own: Option<IpAddr>) -> bool {
 }
 
 fn ready(plane: &Plane) -> Answer {
+    if plane.replaced() {
+        // Who still asks here has an old connection, and wants to know of the proxy, not of this process.
+        return text(StatusCode::OK, "LIVE\nanother process has taken over\n".to_owned());
+    }
     if plane.drain.phase() > Phase::Serving {
         return text(StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n".to_owned());
     }

@@ -58,6 +58,8 @@ async fn answer(link: &Link, plane: &Arc<Plane>) {
             tracing::info!(pid, version, "replaced; serving what is open");
             plane.leave_to(&taken).await;
             let _ = link.send(&Answer::Yours, &[]).await;
+            // Not before: this process may end at once.
+            plane.end.send_replace(Some(End::Replaced));
         }
         Err(error) => {
             tracing::error!(pid, version, %error, "not replaced; serving on");
@@ -111,6 +113,7 @@ async fn give(link: &Link, plane: &Plane) -> io::Result<Vec<SocketAddr>> {
         pid: std::process::id(),
         epoch: plane.epoch,
         uptime: plane.uptime_of_all().as_secs(),
+        healthy: plane.healthy.is_open(),
         bound: plane.bound.clone(),
     };
     link.send(&Answer::Welcome(welcome), &[]).await?;

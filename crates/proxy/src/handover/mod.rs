@@ -70,6 +70,8 @@ pub(crate) struct Welcome {
     pub(crate) epoch: u32,
     /// Since the first process of the series started, in seconds.
     pub(crate) uptime: u64,
+    /// What `/healthcheck/fail` and `/healthcheck/ok` have said.
+    pub(crate) healthy: bool,
     /// The addresses that it was given for its flags.
     pub(crate) bound: Bound,
 }

@@ -207,6 +207,9 @@ impl Plane {
             sockets.taken()
         };
         self.settled().await;
+        if !inherited.welcome.healthy {
+            self.healthy.close();
+        }
         inherited.ready(taken).await
     }
 }
