@@ -117,6 +117,10 @@ pub struct ProxyConfig {
     pub admin: Option<SocketAddr>,
     /// Workers; default: the CPUs that may be used, at most 2 for a sidecar.
     pub workers: Option<usize>,
+    /// Connections of clients at a time; default: half of the open files that this process may have, less 64.
+    pub max_connections: Option<usize>,
+    /// Bytes of memory to stay below; default: the limit of this process's cgroup, if it has one.
+    pub max_memory: Option<u64>,
     /// Where the last good configuration is kept.
     pub data_dir: Option<PathBuf>,
     /// Allows admin and explicit proxy off loopback without TLS.
@@ -157,6 +161,8 @@ impl Default for ProxyConfig {
             dns: None,
             admin: None,
             workers: None,
+            max_connections: None,
+            max_memory: None,
             data_dir: None,
             insecure: false,
             version: env!("CARGO_PKG_VERSION").to_owned(),

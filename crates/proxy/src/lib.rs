@@ -10,6 +10,7 @@ pub(crate) mod disk;
 pub(crate) mod feed;
 pub(crate) mod handover;
 pub mod http;
+pub(crate) mod overload;
 pub(crate) mod policy;
 pub(crate) mod resolve;
 pub(crate) mod run;

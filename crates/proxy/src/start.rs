@@ -16,6 +16,7 @@ use crate::config::{Bound, Interception, ProxyConfig, WorkloadNetwork};
 use crate::disk::Disk;
 use crate::feed::Feed;
 use crate::handover::{self, Door, Inherited};
+use crate::overload::Overload;
 use crate::resolve::Resolver;
 use crate::run::{End, Lent, Plane, Proxy};
 use crate::snapshot::SnapshotBuilder;
@@ -70,7 +71,7 @@ impl Proxy {
         if config.name.is_empty() {
             config.name = host_name();
         }
-        heddle_runtime::raise_open_files();
+        let files = heddle_runtime::raise_open_files();
         let mut inherited = match &config.data_dir {
             Some(dir) if config.replace => {
                 handover::take(dir, &config.version).await.map_err(ProxyError::Replace)?
@@ -87,7 +88,8 @@ impl Proxy {
         if let Some(inherited) = &mut inherited {
             sockets.inherit(inherited.others());
         }
-        let published = Arc::new(Published::default());
+        let overload = Arc::new(Overload::of(&config, files));
+        let published = Arc::new(Published::new(overload.clone()));
         let workers = start_workers(config.worker_count(), &published, config.workload.as_ref())
             .map_err(ProxyError::Workers)?;
         let readiness = Readiness::default();
@@ -144,6 +146,7 @@ impl Proxy {
             lent: Mutex::new(lent),
         });
         let mut proxy = Self { plane, tasks: Vec::new(), feed, shared: Vec::new() };
+        proxy.tasks.push(tokio::spawn(overload.watch(proxy.plane.workers.clone())));
         if let Some(inherited) = inherited
             && let Err(reason) = proxy.plane.take_over(inherited).await
         {

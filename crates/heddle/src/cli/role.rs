@@ -120,6 +120,12 @@ pub(crate) struct ProxyArgs {
     /// Worker threads [default: the CPUs that affinity and cgroup quota allow, at most 2 for a sidecar].
     #[arg(long, env = "HEDDLE_WORKERS", value_name = "N")]
     pub(crate) workers: Option<usize>,
+    /// Connections of clients at a time [default: half of the open files that the process may have, less 64].
+    #[arg(long, env = "HEDDLE_MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_connections: Option<u32>,
+    /// MiB of memory to stay below [default: the limit of the process's cgroup].
+    #[arg(long, env = "HEDDLE_MAX_MEMORY", value_name = "MIB", value_parser = clap::value_parser!(u32).range(16..))]
+    pub(crate) max_memory: Option<u32>,
     /// Where the last good configuration is kept [default: as for `heddle control`, under proxy/].
     #[arg(long, env = "HEDDLE_PROXY_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,

@@ -87,6 +87,8 @@ fn config(args: &ProxyArgs) -> Result<ProxyConfig, String> {
         dns: Some(args.dns),
         admin: Some(args.admin),
         workers: args.workers,
+        max_connections: args.max_connections.map(|most| most as usize),
+        max_memory: args.max_memory.map(|mib| u64::from(mib) << 20),
         data_dir: Some(PathBuf::from(&data_dir)),
         insecure: args.insecure,
         drain_time: args.drain_time.0,

@@ -167,6 +167,9 @@ pub(super) async fn stats(plane: &Plane, query: &Query, as_json: bool) -> Answer
             add(format!("http.downstream_rq_{}xx", series.outcome.code / 100), series.requests);
         }
     }
+    for (name, value) in plane.published.overload.gauges() {
+        add(name, value);
+    }
     add("server.uptime".to_owned(), plane.started.elapsed().as_secs());
     add("server.live".to_owned(), u64::from(plane.readiness.waiting_for().is_empty()));
     add("control_plane.connected_state".to_owned(), u64::from(plane.xds.borrow().connected));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use crate::overload::Overload;
 use crate::snapshot::{FilterChain, Listener, Name};
 
 /// What a connection is asked to do. Only moves forward.
@@ -93,6 +94,8 @@ pub(crate) struct Registry {
     free: RefCell<Vec<usize>>,
     open: Cell<usize>,
     opened: Cell<u64>,
+    /// Counts those of all workers.
+    overload: Arc<Overload>,
 }
 
 /// A registered connection; dropping it is its end.
@@ -104,6 +107,20 @@ pub(crate) struct Registered {
 }
 
 impl Registry {
+    pub(crate) fn new(overload: Arc<Overload>) -> Self {
+        Self { overload, ..Self::default() }
+    }
+
+    /// Lets every connection look anew at what is asked of it.
+    pub(crate) fn wake_all(&self) {
+        for control in self.entries.borrow().iter().flatten() {
+            let waker = control.waker.borrow().clone();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
     pub(crate) fn open(self: &Rc<Self>, listener: &Name) -> Registered {
         let control = Rc::new(Control::new(listener.clone()));
         let entry = Some(control.clone());
@@ -120,6 +137,7 @@ impl Registry {
         };
         self.open.set(self.open.get() + 1);
         self.opened.set(self.opened.get() + 1);
+        self.overload.opened();
         Registered { registry: self.clone(), slot, control }
     }
 
@@ -181,6 +199,7 @@ impl Drop for Registered {
         self.registry.entries.borrow_mut()[self.slot] = None;
         self.registry.free.borrow_mut().push(self.slot);
         self.registry.open.set(self.registry.open.get() - 1);
+        self.registry.overload.closed();
     }
 }
 

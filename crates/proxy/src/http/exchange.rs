@@ -18,6 +18,7 @@ use super::stream::{Flow, Side, grpc_status};
 use super::trying::{Limit, Stop, Trying};
 use crate::conn::alarm::earliest;
 use crate::decide::{self, Decision, Downstream, Forward, Respond, UpgradeOutcome};
+use crate::overload::Stage;
 use crate::policy;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Flags, Record};
@@ -66,10 +67,14 @@ impl<'c> Exchange<'c> {
     /// Carries the exchange to its end: prepare, decide, permit, attempt (and again), relay, record.
     /// True when the client broke it off soon after it began.
     pub(crate) async fn run(mut self) -> bool {
-        let _: Ended = match decide::prepare(self.downstream, &mut self.heads.request, self.random) {
-            Err(answer) => Box::pin(self.answer(&answer)).await,
-            Ok(()) => self.route().await,
-        };
+        if self.worker.stage.get() >= Stage::Refuse {
+            Box::pin(self.shed()).await;
+        } else {
+            let _: Ended = match decide::prepare(self.downstream, &mut self.heads.request, self.random) {
+                Err(answer) => Box::pin(self.answer(&answer)).await,
+                Ok(()) => self.route().await,
+            };
+        }
         let (now, gone) = (Instant::now(), self.record.flags.has(Flags::DOWNSTREAM_TERMINATED));
         let early = gone && now.duration_since(self.record.start) < Resets::EARLY;
         self.record.finish(self.worker, now);

@@ -21,6 +21,7 @@ use crate::conn::open::is_h2;
 use crate::conn::registry::{Control, Wish};
 use crate::conn::wire::Wire;
 use crate::decide::{self, Downstream};
+use crate::overload::{HURRY, Stage};
 use crate::snapshot::{Codec, HttpConnectionManager};
 use crate::telemetry::{Flags, Record};
 use crate::worker::Worker;
@@ -61,8 +62,8 @@ pub(crate) async fn h1(worker: Rc<Worker>, downstream: &Downstream, wire: Wire, 
     };
     let (mut served, old) = (0_u32, lifetime(http));
     loop {
-        let Some(mut heads) = wait(&worker, &mut client, http, old).await else { break };
-        let next = read_head(&mut client, &mut heads.request, limits, http).await;
+        let Some(mut heads) = wait(&worker, &mut client, http, old, served).await else { break };
+        let next = read_head(&worker, &mut client, &mut heads.request, limits, http).await;
         let message = match next {
             Next::Request(message) => message,
             Next::Malformed(malformed) => {
@@ -89,6 +90,7 @@ pub(crate) async fn h1(worker: Rc<Worker>, downstream: &Downstream, wire: Wire, 
         // What stands behind a request to leave HTTP was perhaps not meant as HTTP: it is read by the other side or by nobody.
         client.keep_alive = message.keep_alive
             && !leaves
+            && worker.stage.get() < Stage::CloseIdle
             && (http.max_requests_per_connection == 0 || served < http.max_requests_per_connection)
             && old.is_none_or(|old| Instant::now() < old);
         client.method = heads.request.method;
@@ -129,13 +131,14 @@ async fn wait(
     client: &mut Client,
     http: &HttpConnectionManager,
     old: Option<Instant>,
+    served: u32,
 ) -> Option<Box<crate::worker::Heads>> {
     let Stream::Wire(stream) = &mut client.stream else { return None };
     if stream.wire.data().is_empty() {
         stream.wire.rest();
         let (control, alarm) = (&client.control, &mut client.alarm);
         let mut deadline = None;
-        let mut draining = false;
+        let (mut draining, mut shedding) = (false, false);
         let open = poll_fn(|cx| {
             match stream.wire.poll_fill(cx) {
                 Poll::Ready(Ok(len)) if len > 0 => return Poll::Ready(true),
@@ -147,9 +150,16 @@ async fn wait(
                 return Poll::Ready(false);
             }
             let now_draining = control.wish() == Wish::Drain;
-            if deadline.is_none() || now_draining != draining {
-                draining = now_draining;
-                let most = if draining { Some(DRAIN_IDLE) } else { http.idle_timeout };
+            let now_shedding = worker.stage.get() >= Stage::CloseIdle;
+            if deadline.is_none() || now_draining != draining || now_shedding != shedding {
+                (draining, shedding) = (now_draining, now_shedding);
+                let most = match (draining, shedding) {
+                    (true, _) => Some(DRAIN_IDLE),
+                    // A new connection has a moment for its first request.
+                    (_, true) if served == 0 => Some(HURRY),
+                    (_, true) => Some(Duration::ZERO),
+                    _ => http.idle_timeout,
+                };
                 deadline = most.map(|most| Instant::now() + most);
             }
             alarm.poll(cx, earliest(deadline, old)).map(|()| false)
@@ -164,13 +174,14 @@ async fn wait(
 
 /// Reads the rest of a request's head.
 async fn read_head(
+    worker: &Worker,
     client: &mut Client,
     head: &mut RequestHead,
     limits: Limits,
     http: &HttpConnectionManager,
 ) -> Next {
     let Stream::Wire(stream) = &mut client.stream else { return Next::Closed };
-    let alarm = &mut client.alarm;
+    let (alarm, control, mut hurried) = (&mut client.alarm, &client.control, false);
     // As Envoy: a stream begins with its first byte, and may not be idle for longer than any other.
     let most = [http.request_headers_timeout, http.stream_idle_timeout].into_iter().flatten().min();
     let mut deadline = None;
@@ -206,6 +217,10 @@ async fn read_head(
                     if deadline.is_none() {
                         deadline = most.map(|most| Instant::now() + most);
                     }
+                    if worker.stage.get() >= Stage::CutSlow && !std::mem::replace(&mut hurried, true) {
+                        deadline = earliest(deadline, Some(Instant::now() + HURRY));
+                    }
+                    control.register(cx.waker());
                     return alarm.poll(cx, deadline).map(|()| Next::Late);
                 }
             }
@@ -310,6 +325,7 @@ pub(crate) async fn h2(worker: Rc<Worker>, downstream: Rc<Downstream>, mut wire:
     };
     let (mut alarm, active) = (Alarm::default(), Rc::new(std::cell::Cell::new(0_usize)));
     let (mut draining, mut deadline, mut calmed) = (false, None, false);
+    let mut shedding = false;
     let (resets, mut old) = (Rc::<Resets>::default(), lifetime(http));
     loop {
         let accepted = poll_fn(|cx| {
@@ -335,11 +351,14 @@ pub(crate) async fn h2(worker: Rc<Worker>, downstream: Rc<Downstream>, mut wire:
             if calmed {
                 return alarm.poll(cx, deadline).map(|()| None);
             }
+            let now_shedding = worker.stage.get() >= Stage::CloseIdle;
             if active.get() > 0 {
                 deadline = None;
-            } else if deadline.is_none() {
-                deadline = http.idle_timeout.map(|most| Instant::now() + most);
+            } else if deadline.is_none() || shedding != now_shedding {
+                let most = if now_shedding { Some(HURRY) } else { http.idle_timeout };
+                deadline = most.map(|most| Instant::now() + most);
             }
+            shedding = now_shedding;
             if alarm.poll(cx, earliest(deadline, old)).is_ready() {
                 // Asked to end once already, and silent since.
                 if deadline.is_some_and(|deadline| deadline <= Instant::now()) && draining {

@@ -5,7 +5,7 @@
 pub(crate) struct Flags(u32);
 
 /// Bit and name, in Envoy's order of printing.
-const NAMES: [(Flags, &str); 16] = [
+const NAMES: [(Flags, &str); 17] = [
     (Flags::NO_HEALTHY_UPSTREAM, "UH"),
     (Flags::UPSTREAM_CONNECT_FAILURE, "UF"),
     (Flags::UPSTREAM_TIMEOUT, "UT"),
@@ -22,6 +22,7 @@ const NAMES: [(Flags, &str); 16] = [
     (Flags::DOWNSTREAM_PROTOCOL_ERROR, "DPE"),
     (Flags::UPSTREAM_PROTOCOL_ERROR, "UPE"),
     (Flags::NO_CLUSTER, "NC"),
+    (Flags::OVERLOAD, "OM"),
 ];
 
 impl Flags {
@@ -42,6 +43,7 @@ impl Flags {
     pub(crate) const DOWNSTREAM_PROTOCOL_ERROR: Self = Self(1 << 13);
     pub(crate) const UPSTREAM_PROTOCOL_ERROR: Self = Self(1 << 14);
     pub(crate) const NO_CLUSTER: Self = Self(1 << 15);
+    pub(crate) const OVERLOAD: Self = Self(1 << 16);
 
     /// The flag of that name; none for an unknown or empty one.
     pub(crate) fn named(name: &str) -> Self {

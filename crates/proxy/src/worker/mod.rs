@@ -17,6 +17,7 @@ use crate::conn::buffers::Buffers;
 use crate::conn::registry::Registry;
 use crate::http::date::DateCache;
 use crate::http::head::{RequestHead, ResponseHead};
+use crate::overload::{Overload, Stage};
 use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstreams;
@@ -30,9 +31,15 @@ pub(crate) struct Published {
     generation: AtomicU64,
     /// What the breakers count; it outlives generations.
     pub(crate) ledger: Arc<Ledger>,
+    /// How much of its means the process uses.
+    pub(crate) overload: Arc<Overload>,
 }
 
 impl Published {
+    pub(crate) fn new(overload: Arc<Overload>) -> Self {
+        Self { overload, ..Self::default() }
+    }
+
     /// Puts a generation in force.
     pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) {
         let generation = snapshot.generation;
@@ -81,6 +88,8 @@ pub(crate) struct Worker {
     changed: Notify,
     /// Copies of requests under way.
     pub(crate) mirrors: Cell<usize>,
+    /// What is to be shed.
+    pub(crate) stage: Cell<Stage>,
 }
 
 impl Worker {
@@ -92,7 +101,7 @@ impl Worker {
         let snapshot = published.load();
         Self {
             buffers: Rc::default(),
-            connections: Rc::default(),
+            connections: Rc::new(Registry::new(published.overload.clone())),
             upstreams: Upstreams::new(published.ledger.clone(), network),
             metrics: Metrics::default(),
             date: DateCache::default(),
@@ -105,6 +114,7 @@ impl Worker {
             targets: RefCell::new((u64::MAX, HashMap::new())),
             changed: Notify::new(),
             mirrors: Cell::new(0),
+            stage: Cell::default(),
         }
     }
 
@@ -117,6 +127,11 @@ impl Worker {
             *self.snapshot.borrow_mut() = Rc::new(snapshot);
         }
         self.snapshot.borrow().clone()
+    }
+
+    /// No more connections are to be accepted for now.
+    pub(crate) fn full(&self) -> bool {
+        self.published.overload.full()
     }
 
     /// The listener of a redirected connection: the one at its address, else the one at its port.

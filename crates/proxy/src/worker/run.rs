@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use super::Worker;
 use crate::conn::open::open;
 use crate::conn::registry::Leaving;
+use crate::overload::Stage;
 use crate::snapshot::Name;
 use crate::telemetry::collect::Collected;
 use crate::upstream::count;
@@ -36,6 +37,8 @@ pub(crate) enum Message {
     Drain(Leaving, Option<Duration>),
     /// Cut every connection.
     Cut,
+    /// Shed so much from now on.
+    Pressure(Stage),
     /// Say what was counted.
     Collect(oneshot::Sender<Collected>),
     /// End.
@@ -46,6 +49,9 @@ pub(crate) enum Message {
 const SWEEP: Duration = Duration::from_secs(2);
 /// The pause after the system refused a connection (no file descriptors, no memory).
 const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// How often a worker looks whether there is room again.
+const FULL: Duration = Duration::from_millis(10);
 
 /// Runs until the channel is closed.
 pub(crate) async fn run(worker: Rc<Worker>, mut messages: mpsc::UnboundedReceiver<Message>) {
@@ -97,13 +103,15 @@ pub(crate) async fn run(worker: Rc<Worker>, mut messages: mpsc::UnboundedReceive
             Some(Message::Drain(leaving, most)) => {
                 worker.connections.drain(&leaving, most);
                 if matches!(leaving, Leaving::All) {
-                    worker
-                        .upstreams
-                        .all()
-                        .iter()
-                        .flat_map(|cluster| cluster.known())
-                        .for_each(|member| member.sweep(None));
+                    worker.close_idle();
                 }
+            }
+            Some(Message::Pressure(stage)) => {
+                worker.stage.set(stage);
+                if stage >= Stage::CloseIdle {
+                    worker.close_idle();
+                }
+                worker.connections.wake_all();
             }
             Some(Message::Collect(reply)) => {
                 let _ = reply.send(Collected::of(&worker));
@@ -133,6 +141,13 @@ fn accept_from(socket: std::net::TcpListener) -> io::Result<(SocketAddr, TcpList
 /// Accepts until told to end, and then what the system has accepted already: closing the socket would reset it.
 async fn accept(worker: Rc<Worker>, name: Name, socket: Rc<TcpListener>, end: Rc<Notify>) {
     loop {
+        // Who waits in the system's queue is accepted when there is room: any worker may make it.
+        if worker.full() {
+            tokio::select! {
+                () = tokio::time::sleep(FULL) => continue,
+                () = end.notified() => break,
+            }
+        }
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
             () = end.notified() => break,
@@ -173,6 +188,12 @@ fn serve(worker: &Rc<Worker>, name: &Name, stream: TcpStream, peer: SocketAddr) 
 }
 
 impl Worker {
+    /// Closes the connections to endpoints that carry nothing.
+    fn close_idle(&self) {
+        let clusters = self.upstreams.all();
+        clusters.iter().flat_map(|cluster| cluster.known()).for_each(|member| member.sweep(None));
+    }
+
     /// Closes what nobody uses any more.
     fn sweep(&self) {
         let snapshot = self.snapshot();

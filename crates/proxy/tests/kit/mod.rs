@@ -64,6 +64,16 @@ impl Mesh {
         workers: usize,
         make: impl Fn(SocketAddr) -> Vec<Arc<Encoded>>,
     ) -> Self {
+        Self::start_as(listen, workers, |config| config, make).await
+    }
+
+    /// With settings of its own.
+    pub async fn start_as(
+        listen: SocketAddr,
+        workers: usize,
+        change: impl FnOnce(ProxyConfig) -> ProxyConfig,
+        make: impl Fn(SocketAddr) -> Vec<Arc<Encoded>>,
+    ) -> Self {
         let source = Arc::new(Source { views: watch::Sender::new(Arc::default()), next: AtomicU64::new(1) });
         let xds = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}", xds.local_addr().unwrap());
@@ -75,7 +85,7 @@ impl Mesh {
             admin: Some(([127, 0, 0, 1], 0).into()),
             ..ProxyConfig::default()
         };
-        let proxy = Proxy::start(config).await.unwrap();
+        let proxy = Box::pin(Proxy::start(change(config))).await.unwrap();
         let address = proxy.bound().outbound[0].1;
         let mesh = Self { proxy, source, address };
         mesh.publish(make(address));

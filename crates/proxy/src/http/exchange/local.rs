@@ -85,6 +85,14 @@ impl Exchange<'_> {
         self.send_answer(body).await
     }
 
+    /// Answers that there is too much to do.
+    pub(super) async fn shed(&mut self) -> Ended {
+        let grpc = crate::http::head::is_grpc(&self.heads.request.headers);
+        let body = b"overload"[..].into();
+        let answer = Respond { flag: "OM", details: "overload", body, grpc, ..Respond::new(503) };
+        self.answer(&answer).await
+    }
+
     /// Answers as the configuration says.
     pub(super) async fn answer(&mut self, respond: &Respond<'_>) -> Ended {
         let (request, response) = (&self.heads.request, &mut self.heads.response);

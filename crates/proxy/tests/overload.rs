@@ -1,0 +1,74 @@
+//! Places for connections that run out: whoever holds one without use makes room for whoever asks.
+
+mod kit;
+
+use std::time::Duration;
+
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use heddle_proxy::ProxyConfig;
+use kit::backend::{Backend, Client};
+use kit::*;
+use tokio::net::TcpStream;
+
+const MOST: usize = 20;
+
+async fn mesh(backend: &Backend) -> Mesh {
+    let limited = |config| ProxyConfig { max_connections: Some(MOST), ..config };
+    Mesh::start_as(([127, 0, 0, 1], 0).into(), 1, limited, |at| {
+        let manager: hcm::HttpConnectionManager = connection_manager(vec![to_cluster("/", "a")]);
+        let listener = listener("test", at, http_filter(&manager));
+        vec![encoded_listener(&listener), encoded_cluster(&static_cluster("a", &[backend.address]))]
+    })
+    .await
+}
+
+async fn stat(mesh: &Mesh, name: &str) -> u64 {
+    let answer = String::from_utf8(mesh.admin("GET", &format!("/stats?filter=^{name}$")).await).unwrap();
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    body.trim().rsplit(": ").next().and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+/// What a client is told on a connection of its own, which it keeps.
+async fn ask(mesh: &Mesh) -> (String, Client) {
+    let ask = async {
+        let mut client = Client::new(TcpStream::connect(mesh.address).await.unwrap());
+        (client.get("/").await.1, client)
+    };
+    tokio::time::timeout(Duration::from_secs(20), ask).await.expect("an answer in time")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_make_room() {
+    let backend = Backend::named("a").await;
+    let mesh = mesh(&backend).await;
+    let mut kept = Vec::new();
+    for number in 0..4 * MOST {
+        let (answer, client) = ask(&mesh).await;
+        assert_eq!(answer, "a", "client {number}");
+        kept.push(client);
+        assert!(stat(&mesh, "http.downstream_cx_active").await <= MOST as u64);
+    }
+    drop(kept);
+    let calm = async {
+        while stat(&mesh, "overload.envoy.resource_monitors.global_downstream_max_connections.pressure").await
+            > 0
+        {}
+    };
+    tokio::time::timeout(Duration::from_secs(20), calm).await.expect("calm again");
+    let mut client = Client::new(mesh.connect().await);
+    assert!(!client.get("/").await.0.contains("connection: close"), "connections are kept again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heads_that_do_not_come_make_room() {
+    let backend = Backend::named("a").await;
+    let mesh = mesh(&backend).await;
+    let mut slow = Vec::new();
+    for _ in 0..4 * MOST {
+        let mut client = Client::new(mesh.connect().await);
+        client.send("GET / HTTP/1.1\r\nHost: te").await;
+        slow.push(client);
+    }
+    assert_eq!(ask(&mesh).await.0, "a");
+    assert!(slow[0].rest().await.starts_with("HTTP/1.1 408"));
+}
