@@ -41,6 +41,20 @@ impl Role {
         Self::start_with(name, dir, args, &[])
     }
 
+    /// As [`Role::start`], with at most so many open files.
+    ///
+    /// # Panics
+    /// As [`Role::start`].
+    pub fn start_with_files(name: &str, dir: &Path, files: u32, args: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("ulimit -n {files}; exec \"$0\" \"$@\"")).arg(binary());
+        std::fs::create_dir_all(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+        let _ = std::fs::remove_file(dir.join("ports.json"));
+        let mut role = Self::spawn_by(shell, name, dir, args, &[]);
+        role.wait_for_ports(|_| true);
+        role
+    }
+
     /// [`Role::start`] with more in the environment.
     ///
     /// # Panics
@@ -66,9 +80,19 @@ impl Role {
     }
 
     fn spawn(name: &str, dir: &Path, args: &[&str], environment: &[(&str, &Path)]) -> Self {
+        Self::spawn_by(Command::new(binary()), name, dir, args, environment)
+    }
+
+    fn spawn_by(
+        mut command: Command,
+        name: &str,
+        dir: &Path,
+        args: &[&str],
+        environment: &[(&str, &Path)],
+    ) -> Self {
         let open = || std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log"));
         let (out, err) = (open().unwrap_or_else(|e| panic!("{e}")), open().unwrap_or_else(|e| panic!("{e}")));
-        let child = Command::new(binary())
+        let child = command
             .args(args)
             .arg("--data-dir")
             .arg(dir)
@@ -274,6 +298,29 @@ impl Mesh {
     /// A sidecar without an application: only its outbound side is used.
     pub fn client(&self, workload: &str, namespace: &str, labels: &BTreeMap<&str, &str>) -> Role {
         self.proxy(workload, namespace, labels, &["--role", "sidecar", "--outbound", "127.0.0.1:0"])
+    }
+
+    /// As [`Mesh::client`], with at most so many open files.
+    pub fn client_of_few_files(&self, workload: &str, files: u32) -> Role {
+        let xds = self.xds();
+        let args = [
+            "proxy",
+            "--xds",
+            &xds,
+            "--workload",
+            workload,
+            "--role",
+            "sidecar",
+            "--outbound",
+            "127.0.0.1:0",
+        ];
+        let more = ["--admin", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--workers", "1"];
+        Role::start_with_files(
+            workload,
+            &self.scratch.path().join(workload),
+            files,
+            &[&args[..], &more].concat(),
+        )
     }
 
     /// A sidecar in front of an application port.
