@@ -42,6 +42,8 @@ pub(crate) const HURRY: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(100);
 /// Descriptors for what is no connection: listening sockets, the control plane, admin, files.
 const OWN_FILES: u64 = 64;
+/// The most descriptors that are left for connections to endpoints where nothing else is said.
+const UPSTREAM_FILES: u64 = 4096;
 
 /// What there is of each resource, and how much of it is used.
 #[derive(Debug)]
@@ -71,13 +73,12 @@ impl Overload {
         Self { connections, files, memory, open, stage, used }
     }
 
-    /// As configured, and where nothing is said as this process is limited: half of the open files it may have, since a
-    /// connection may need one to an endpoint, and its cgroup's memory.
+    /// As configured, and where nothing is said as this process is limited: the open files it may have, less some for
+    /// connections to endpoints, and its cgroup's memory.
     pub(crate) fn of(config: &ProxyConfig, files: Option<u64>) -> Self {
-        let half = files.map(|files| (files.saturating_sub(OWN_FILES) / 2).max(16));
-        let half = half.and_then(|half| usize::try_from(half).ok()).unwrap_or(usize::MAX);
+        let most = files.map_or(usize::MAX, most_connections);
         let memory = config.max_memory.or_else(cgroup_memory);
-        Self::new(config.max_connections.unwrap_or(half), files, memory)
+        Self::new(config.max_connections.unwrap_or(most), files, memory)
     }
 
     pub(crate) fn opened(&self) {
@@ -135,6 +136,13 @@ impl Overload {
             }
         }
     }
+}
+
+/// Connections of clients that so many open files allow. Half are left for connections to endpoints, but no more than
+/// [`UPSTREAM_FILES`]: connections at rest need none, and what is in use is looked at besides.
+fn most_connections(files: u64) -> usize {
+    let own = files.saturating_sub(OWN_FILES);
+    usize::try_from((own - (own / 2).min(UPSTREAM_FILES)).max(16)).unwrap_or(usize::MAX)
 }
 
 fn share(used: u64, of: Option<u64>) -> u64 {
@@ -209,6 +217,8 @@ mod overload_test {
     fn defaults_leave_room_for_endpoints_and_for_what_is_no_connection() {
         let overload = Overload::of(&ProxyConfig::default(), Some(1064));
         assert_eq!(overload.connections, 500);
+        let roomy = Overload::of(&ProxyConfig::default(), Some(20_064));
+        assert_eq!(roomy.connections, 20_000 - 4096);
         let config = ProxyConfig { max_connections: Some(7), ..ProxyConfig::default() };
         let overload = Overload::of(&config, Some(1064));
         for _ in 0..7 {

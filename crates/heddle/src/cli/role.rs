@@ -120,7 +120,8 @@ pub(crate) struct ProxyArgs {
     /// Worker threads [default: the CPUs that affinity and cgroup quota allow, at most 2 for a sidecar].
     #[arg(long, env = "HEDDLE_WORKERS", value_name = "N")]
     pub(crate) workers: Option<usize>,
-    /// Connections of clients at a time [default: half of the open files that the process may have, less 64].
+    /// Connections of clients at a time [default: the open files that the process may have, less 64 and less half of the
+    /// rest, at most 4096, for endpoints].
     #[arg(long, env = "HEDDLE_MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_connections: Option<u32>,
     /// MiB of memory to stay below [default: the limit of the process's cgroup].
