@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
@@ -136,10 +136,9 @@ impl Validation {
                 if self.leaf_only { RevocationCheckDepth::EndEntity } else { RevocationCheckDepth::Chain };
             options.with_depth(depth).with_status_policy(UnknownStatusPolicy::Deny).build()
         });
-        let algorithms = super::provider().signature_verification_algorithms.all;
         let parsed = EndEntityCert::try_from(certificate).map_err(bad)?;
         let checked =
-            parsed.verify_for_usage(algorithms, &self.anchors, others, now, usage, revocation, None);
+            parsed.verify_for_usage(algorithms().all, &self.anchors, others, now, usage, revocation, None);
         match checked {
             Ok(_) => Ok(()),
             // Trusted by itself, as a certificate that signed itself is.
@@ -149,6 +148,11 @@ impl Validation {
             Err(error) => Err(bad(error)),
         }
     }
+}
+
+/// How signatures are verified.
+fn algorithms() -> &'static WebPkiSupportedAlgorithms {
+    &super::provider().signature_verification_algorithms
 }
 
 fn in_its_time(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
@@ -221,12 +225,7 @@ impl ClientCertVerifier for Clients {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signed,
-            &super::provider().signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, certificate, signed, algorithms())
     }
 
     fn verify_tls13_signature(
@@ -235,16 +234,11 @@ impl ClientCertVerifier for Clients {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signed,
-            &super::provider().signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, certificate, signed, algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        super::provider().signature_verification_algorithms.supported_schemes()
+        algorithms().supported_schemes()
     }
 }
 
@@ -279,12 +273,7 @@ impl ServerCertVerifier for Servers {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signed,
-            &super::provider().signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, certificate, signed, algorithms())
     }
 
     fn verify_tls13_signature(
@@ -293,15 +282,10 @@ impl ServerCertVerifier for Servers {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signed,
-            &super::provider().signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, certificate, signed, algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        super::provider().signature_verification_algorithms.supported_schemes()
+        algorithms().supported_schemes()
     }
 }
