@@ -171,3 +171,28 @@ fn feed(machine: &mut impl Machine, mut data: Vec<u8>) -> (bool, Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod probe_test {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+    use crate::tls::record::HANDSHAKE;
+
+    #[test]
+    fn a_message_in_very_many_pieces_ends_the_session() {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["probe.example.com".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let probe = Probe::new(&certificate.pem(), &key.serialize_pem()).unwrap();
+        let (mut from, mut to) = probe.pair().unwrap();
+        // It announces 60,000 bytes, and comes byte by byte.
+        let announced = [4, 0, 0xea, 0x60].into_iter().chain(std::iter::repeat_n(0, 1000));
+        let taken = announced.take_while(|byte| {
+            let mut record = [0; 64];
+            let len = from.seal_any(HANDSHAKE, &[*byte], &mut record).unwrap();
+            to.open(&mut record[..len]).is_ok()
+        });
+        assert_eq!(taken.count(), 32);
+    }
+}

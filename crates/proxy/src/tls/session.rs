@@ -146,6 +146,8 @@ impl Session {
             rest = next;
         }
         if !rest.is_empty() {
+            // Each piece has all before it copied: a message comes in few.
+            self.talk()?;
             self.partial = rest.to_vec();
         }
         Ok(())
