@@ -38,8 +38,14 @@ pub(crate) struct Dump {
     pub(crate) file: Vec<u8>,
 }
 
-/// A question of the admin server.
-pub(crate) type Ask = oneshot::Sender<Dump>;
+/// What may be asked of it.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// For the admin server: nothing of secrets but what anybody may see.
+    Dump(oneshot::Sender<Dump>),
+    /// For a successor: the file with everything in force, secrets included.
+    Configuration(oneshot::Sender<Vec<u8>>),
+}
 
 /// The management side's view of configuration.
 pub(crate) struct Feed {
@@ -76,7 +82,10 @@ impl Feed {
                     None => return,
                 },
                 Some(ask) = self.asks.recv() => {
-                    let _ = ask.send(self.dump());
+                    match ask {
+                        Ask::Dump(reply) => drop(reply.send(self.dump())),
+                        Ask::Configuration(reply) => drop(reply.send(encode(&self.builder))),
+                    }
                     continue;
                 }
                 Some((cluster, set)) = self.resolver.next() => self.builder.set_resolved(&cluster, set),

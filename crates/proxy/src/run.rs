@@ -171,11 +171,18 @@ impl Plane {
 
     /// The accepted resources; nothing when the feed has ended.
     pub(crate) async fn dump(&self) -> Dump {
-        let (ask, answer) = oneshot::channel();
-        if self.asks.send(ask).await.is_err() {
+        let (reply, answer) = oneshot::channel();
+        if self.asks.send(Ask::Dump(reply)).await.is_err() {
             return Dump::default();
         }
         answer.await.unwrap_or_default()
+    }
+
+    /// The configuration in force as a file, secrets included; nothing when the feed has ended.
+    pub(crate) async fn configuration(&self) -> Option<Vec<u8>> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Ask::Configuration(reply)).await.ok()?;
+        answer.await.ok()
     }
 
     /// Every worker's counts.

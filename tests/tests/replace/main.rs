@@ -7,6 +7,7 @@ mod backend;
 mod door;
 mod ending;
 mod load;
+mod secrets;
 mod streams;
 
 use std::{

@@ -158,7 +158,8 @@ async fn everything(plane: &Plane) -> io::Result<Vec<(Handed, OwnedFd)>> {
         all.push((Handed { kind, address }, socket.try_clone()?));
     }
     if plane.published.load().generation > 0 {
-        let file = plane.dump().await.file;
+        let ended = || io::Error::other("the configuration in force cannot be had");
+        let file = plane.configuration().await.ok_or_else(ended)?;
         let memory = memfd_create("heddle-configuration", MemfdFlags::CLOEXEC)?;
         let mut memory = std::fs::File::from(memory);
         memory.write_all(&file)?;
