@@ -21,7 +21,7 @@ use super::wire::Wire;
 use crate::decide::Downstream;
 use crate::decide::chain::{Connection, match_filter_chain};
 use crate::http::head::Scheme;
-use crate::http::serve;
+use crate::http::{h2, serve};
 use crate::snapshot::{Codec, FilterChain, Inspect, Listener, NetworkFilter, ProxyProtocol};
 use crate::tcp::{Dialled, Relay};
 use crate::worker::Worker;
@@ -61,7 +61,7 @@ pub(crate) async fn open(
                 (codec, _) => codec,
             };
             match Box::pin(is_h2(&mut wire, codec, http.idle_timeout, &control)).await {
-                Some(true) => Box::pin(serve::h2(worker, downstream, wire, control)).await,
+                Some(true) => Box::pin(h2::serve::serve(worker, downstream, wire, control)).await,
                 Some(false) => serve::h1(worker, &downstream, wire, control).await,
                 None => {}
             }

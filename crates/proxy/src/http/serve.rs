@@ -1,4 +1,4 @@
-//! The server side: requests of one connection, one after the other (HTTP/1.1) or side by side (HTTP/2).
+//! The server side of HTTP/1.1: requests of one connection, one after the other.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -13,23 +13,20 @@ use super::h1::encode::{self, Case};
 use super::h1::framing::Framing;
 use super::h1::parse::{self, Limits, Malformed, Message};
 use super::head::{RequestHead, ResponseHead, Version};
-use super::meter::{Metered, Resets};
 use super::stream::{Stream, WireStream};
-use super::translate;
 use crate::conn::alarm::{Alarm, earliest};
-use crate::conn::open::is_h2;
 use crate::conn::registry::{Control, Wish};
 use crate::conn::wire::Wire;
 use crate::decide::{self, Downstream};
 use crate::overload::{HURRY, Stage};
-use crate::snapshot::{Codec, HttpConnectionManager};
+use crate::snapshot::HttpConnectionManager;
 use crate::telemetry::{Flags, Record};
 use crate::worker::Worker;
 
 /// How long an idle connection of a draining proxy is left open: long enough for a request that is on its way.
 pub(crate) const DRAIN_IDLE: Duration = Duration::from_secs(1);
 /// How long a closing connection waits for its peer to read what was sent (Envoy `delayed_close_timeout`).
-const LINGER: Duration = Duration::from_secs(1);
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 /// The most that is read from a closing connection.
 const LINGER_BYTES: usize = 256 * 1024;
 
@@ -235,7 +232,7 @@ fn ends_head(data: &[u8]) -> bool {
 }
 
 /// Records what is no request; status 0 where none was answered.
-fn record_malformed(worker: &Worker, downstream: &Downstream, status: u16) {
+pub(crate) fn record_malformed(worker: &Worker, downstream: &Downstream, status: u16) {
     let mut record = Record::new(Instant::now(), downstream.listener.direction);
     record.code = status;
     record.flags.add(Flags::DOWNSTREAM_PROTOCOL_ERROR);
@@ -258,7 +255,7 @@ async fn refuse(worker: &Worker, downstream: &Downstream, client: &mut Client, s
 }
 
 /// Closes so that what was sent last arrives: a close with unread bytes would reset the connection.
-async fn linger(stream: &mut WireStream, alarm: &mut Alarm) {
+pub(crate) async fn linger(stream: &mut WireStream, alarm: &mut Alarm) {
     if stream.wire.eof() {
         return;
     }
@@ -288,163 +285,7 @@ async fn linger(stream: &mut WireStream, alarm: &mut Alarm) {
     .await;
 }
 
-/// Serves HTTP/2 until the connection ends.
-pub(crate) async fn h2(worker: Rc<Worker>, downstream: Rc<Downstream>, mut wire: Wire, control: Rc<Control>) {
-    let Some(http) = downstream.http() else { return };
-    match Box::pin(is_h2(&mut wire, Codec::Auto, http.idle_timeout, &control)).await {
-        Some(true) => {}
-        // A wrong preface is a connection error (RFC 9113, 3.4); so closed that the peer can see it.
-        Some(false) => {
-            record_malformed(&worker, &downstream, 0);
-            return Box::pin(linger(&mut WireStream::new(wire), &mut Alarm::default())).await;
-        }
-        None => return,
-    }
-    let settings = &http.http2;
-    let mut builder = h2::server::Builder::new();
-    builder
-        .max_concurrent_streams(settings.max_concurrent_streams.unwrap_or(1024))
-        .initial_window_size(settings.stream_window.unwrap_or(1 << 20))
-        .initial_connection_window_size(settings.connection_window.unwrap_or(4 << 20))
-        .max_header_list_size(http.max_request_headers)
-        .max_send_buffer_size(256 * 1024)
-        .enable_connect_protocol();
-    let io = Metered::new(super::h2::Replayed::new(wire), true);
-    let flooded = io.flooded();
-    let handshake = builder.handshake::<_, bytes::Bytes>(io);
-    let handshake = tokio::time::timeout(http.idle_timeout.unwrap_or(Duration::MAX), handshake);
-    let mut connection = match handshake.await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => {
-            if error.is_library() {
-                record_malformed(&worker, &downstream, 0);
-            }
-            return;
-        }
-        Err(_) => return,
-    };
-    let (mut alarm, active) = (Alarm::default(), Rc::new(std::cell::Cell::new(0_usize)));
-    let (mut draining, mut deadline, mut calmed) = (false, None, false);
-    let mut shedding = false;
-    let (resets, mut old) = (Rc::<Resets>::default(), lifetime(http));
-    loop {
-        let accepted = poll_fn(|cx| {
-            control.register(cx.waker());
-            if control.wish() >= Wish::Drain && !std::mem::replace(&mut draining, true) {
-                connection.graceful_shutdown();
-            }
-            if control.wish() == Wish::Cut {
-                return Poll::Ready(None);
-            }
-            if let Poll::Ready(accepted) = connection.poll_accept(cx) {
-                return Poll::Ready(accepted);
-            }
-            if !calmed && worker.metrics.calms(flooded.get(), &resets) {
-                calmed = true;
-                deadline = Some(Instant::now() + LINGER);
-                connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
-                // Says so, if the peer takes it.
-                if let Poll::Ready(accepted) = connection.poll_accept(cx) {
-                    return Poll::Ready(accepted.filter(Result::is_err));
-                }
-            }
-            if calmed {
-                return alarm.poll(cx, deadline).map(|()| None);
-            }
-            let now_shedding = worker.stage.get() >= Stage::CloseIdle;
-            if active.get() > 0 {
-                deadline = None;
-            } else if deadline.is_none() || shedding != now_shedding {
-                let most = if now_shedding { Some(HURRY) } else { http.idle_timeout };
-                deadline = most.map(|most| Instant::now() + most);
-            }
-            shedding = now_shedding;
-            if alarm.poll(cx, earliest(deadline, old)).is_ready() {
-                // Asked to end once already, and silent since.
-                if deadline.is_some_and(|deadline| deadline <= Instant::now()) && draining {
-                    return Poll::Ready(None);
-                }
-                connection.graceful_shutdown();
-                (draining, deadline, old) = (true, None, None);
-                cx.waker().wake_by_ref();
-            }
-            Poll::Pending
-        })
-        .await;
-        let (request, respond) = match accepted {
-            Some(Ok(accepted)) => accepted,
-            // The peer broke the protocol, and was told how by GOAWAY.
-            Some(Err(error)) if error.is_library() => {
-                record_malformed(&worker, &downstream, 0);
-                break;
-            }
-            Some(Err(_)) | None => break,
-        };
-        let (worker, downstream, control) = (worker.clone(), downstream.clone(), control.clone());
-        let (active, resets) = (active.clone(), resets.clone());
-        active.set(active.get() + 1);
-        tokio::task::spawn_local(async move {
-            let early = h2_request(&worker, &downstream, control, request, respond).await;
-            resets.closed(early);
-            active.set(active.get() - 1);
-        });
-    }
-}
-
-/// Serves one request of an HTTP/2 connection; true when the client broke it off soon after it began.
-async fn h2_request(
-    worker: &Rc<Worker>,
-    downstream: &Downstream,
-    control: Rc<Control>,
-    request: http::Request<h2::RecvStream>,
-    respond: h2::server::SendResponse<bytes::Bytes>,
-) -> bool {
-    let (parts, body) = request.into_parts();
-    let most = downstream.http().map_or(0, |http| http.max_headers_count as usize);
-    if let Err(malformed) = translate::check(&parts, most) {
-        h2_refuse(worker, downstream, respond, malformed.status());
-        return false;
-    }
-    let length = if body.is_end_stream() {
-        Some(0)
-    } else {
-        parts.headers.get("content-length").and_then(|value| parse::decimal(value.as_bytes()))
-    };
-    let mut heads = worker.take_heads();
-    translate::from_h2(&parts, &mut heads.request);
-    let mut client = Client {
-        stream: Stream::H2(super::h2::H2Stream::new((length != Some(0)).then_some(body), None)),
-        control,
-        alarm: Alarm::default(),
-        case: Case::Lower,
-        respond: Some(respond),
-        method: heads.request.method,
-        version: Version::Http2,
-        keep_alive: true,
-        expects_continue: false,
-        interim: false,
-    };
-    // Boxed: a task is moved several times before it first runs.
-    let early = Box::pin(Exchange::new(worker, downstream, &mut client, &mut heads, length).run()).await;
-    worker.give_heads(heads);
-    early
-}
-
-/// Answers a request that HTTP/2 can carry and we cannot.
-fn h2_refuse(
-    worker: &Worker,
-    downstream: &Downstream,
-    mut respond: h2::server::SendResponse<bytes::Bytes>,
-    status: u16,
-) {
-    record_malformed(worker, downstream, status);
-    let mut response = http::Response::new(());
-    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_REQUEST);
-    // A client that is gone needs no answer.
-    let _ = respond.send_response(response, true);
-}
-
 /// When a connection has lived long enough (`max_connection_duration`).
-fn lifetime(http: &HttpConnectionManager) -> Option<Instant> {
+pub(crate) fn lifetime(http: &HttpConnectionManager) -> Option<Instant> {
     http.max_connection_duration.map(|most| Instant::now() + most)
 }

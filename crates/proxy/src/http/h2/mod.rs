@@ -1,5 +1,7 @@
 //! HTTP/2: a stream of a connection that the `h2` crate drives.
 
+pub(crate) mod serve;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
