@@ -10,7 +10,7 @@ pub(crate) mod client;
 pub(crate) mod date;
 pub(crate) mod exchange;
 pub(crate) mod h1;
-pub(crate) mod h2;
+pub mod h2;
 pub(crate) mod headers;
 pub(crate) mod meter;
 pub(crate) mod mirror;

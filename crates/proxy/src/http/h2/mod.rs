@@ -1,5 +1,6 @@
 //! HTTP/2: a stream of a connection that the `h2` crate drives.
 
+pub mod hpack;
 pub(crate) mod serve;
 
 use std::io;
