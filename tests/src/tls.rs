@@ -103,6 +103,15 @@ pub fn connector(authorities: &str, own: Option<&Issued>) -> TlsConnector {
 /// When the PEM is none.
 #[must_use]
 pub fn acceptor(own: &Issued, authorities: Option<&str>) -> TlsAcceptor {
+    acceptor_of(own, authorities, Vec::new())
+}
+
+/// The same, that speaks these protocols (ALPN).
+///
+/// # Panics
+/// When the PEM is none.
+#[must_use]
+pub fn acceptor_of(own: &Issued, authorities: Option<&str>, protocols: Vec<String>) -> TlsAcceptor {
     let builder = match authorities {
         Some(pem) => {
             let verifier = WebPkiClientVerifier::builder(Arc::new(roots(pem))).build().expect("a verifier");
@@ -110,6 +119,7 @@ pub fn acceptor(own: &Issued, authorities: Option<&str>) -> TlsAcceptor {
         }
         None => ServerConfig::builder().with_no_client_auth(),
     };
-    let config = builder.with_single_cert(certificates(&own.chain), key(&own.key)).expect("a pair");
+    let mut config = builder.with_single_cert(certificates(&own.chain), key(&own.key)).expect("a pair");
+    config.alpn_protocols = protocols.into_iter().map(String::into_bytes).collect();
     TlsAcceptor::from(Arc::new(config))
 }

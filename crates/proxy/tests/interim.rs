@@ -112,3 +112,16 @@ async fn the_endpoint_gives_the_continue_where_the_listener_says_so() {
         assert_eq!(one.heads().last().unwrap().contains("expect: 100-continue"), proxied);
     }
 }
+
+#[tokio::test]
+async fn a_client_that_waits_for_the_continue_gets_it() {
+    let one = Backend::named("done").await;
+    let up = static_cluster("up", &[one.address]);
+    let mesh = Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
+    let mut client = Client::new(mesh.connect().await);
+    client.send("POST / HTTP/1.1\r\nHost: test\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n").await;
+    // Nothing more is sent before it is here.
+    assert!(client.response().await.0.starts_with("HTTP/1.1 100 "));
+    client.send("hi").await;
+    assert!(client.response().await.0.starts_with("HTTP/1.1 200 "));
+}

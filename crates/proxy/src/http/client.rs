@@ -71,10 +71,15 @@ impl Client {
 
     /// Answers `Expect: 100-continue` before the body is read, as Envoy does.
     pub(crate) fn send_continue(&mut self) {
-        if std::mem::take(&mut self.expects_continue)
-            && let Stream::Wire(stream) = &mut self.stream
-        {
-            stream.wire.output().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        if !std::mem::take(&mut self.expects_continue) {
+            return;
+        }
+        match &mut self.stream {
+            Stream::Wire(stream) => {
+                stream.wire.output().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                self.interim = true;
+            }
+            Stream::H2(_) => self.send_interim(&mut ResponseHead::new(100)),
         }
     }
 

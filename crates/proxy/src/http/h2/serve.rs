@@ -17,7 +17,7 @@ use crate::http::client::Client;
 use crate::http::exchange::Exchange;
 use crate::http::h1::encode::Case;
 use crate::http::h1::parse;
-use crate::http::head::Version;
+use crate::http::head::{RequestHead, Version};
 use crate::http::meter::{Metered, Resets};
 use crate::http::serve::{LINGER, lifetime, linger, record_malformed};
 use crate::http::stream::{Stream, WireStream};
@@ -164,13 +164,19 @@ async fn serve_one(
         method: heads.request.method,
         version: Version::Http2,
         keep_alive: true,
-        expects_continue: false,
+        expects_continue: expects_continue(downstream, &heads.request),
         interim: false,
     };
     // Boxed: a task is moved several times before it first runs.
     let early = Box::pin(Exchange::new(worker, downstream, &mut client, &mut heads, length).run()).await;
     worker.give_heads(heads);
     early
+}
+
+/// Whether a client waits for a `100 Continue` that is ours to give (RFC 9110, 10.1.1).
+fn expects_continue(downstream: &Downstream, head: &RequestHead) -> bool {
+    head.headers.get("expect").is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
+        && downstream.http().is_some_and(|http| !http.proxy_100_continue)
 }
 
 /// Answers a request that HTTP/2 can carry and we cannot.

@@ -1,0 +1,85 @@
+"""A WebSocket server, and a client of it through pairs of versions.
+
+  websocket_peer.py serve CERTIFICATE KEY   prints a port in the clear and one over TLS; ends with its input
+  websocket_peer.py call CA                 reads pairs, one JSON object a line, and prints `pass NAME` for each
+"""
+import asyncio
+import json
+import ssl
+import sys
+
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import serve
+from websockets.exceptions import ConnectionClosed
+
+LARGE = (bytes(range(251)) * 5200)[:1_300_003]
+
+
+async def answer(socket):
+    """Greets, then says what it hears; `bye` is answered by closing with a code of its own."""
+    await socket.send("welcome")
+    async for message in socket:
+        if message == "bye":
+            return await socket.close(4001, "as you wish")
+        await socket.send(message)
+
+
+async def serving(certificate, key):
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    for context in (None, tls):
+        server = await serve(answer, "127.0.0.1", 0, ssl=context, max_size=None, subprotocols=["echo"])
+        print(server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+def want(what, found, wanted):
+    if found != wanted:
+        raise AssertionError(f"{what}: {found!r:.200}, not {wanted!r:.200}")
+
+
+async def call(pair, trust):
+    for compression in ("deflate", None):
+        url = f"ws{'s' if pair['tls'] else ''}://{pair['at']}/chat"
+        settings = {"ssl": trust if pair["tls"] else None, "compression": compression, "max_size": None}
+        async with connect(url, subprotocols=["echo"], proxy=None, open_timeout=20, **settings) as socket:
+            want("the subprotocol", socket.subprotocol, "echo")
+            # The server speaks first.
+            want("the greeting", await asyncio.wait_for(socket.recv(), 20), "welcome")
+            await socket.send("héllo")
+            want("text", await socket.recv(), "héllo")
+            await socket.send(LARGE)
+            want("much", await socket.recv() == LARGE, True)
+            await socket.send([b"in ", b"three ", b"parts"])
+            want("fragments", await socket.recv(), b"in three parts")
+            await asyncio.wait_for(await socket.ping(), 20)
+            await socket.send("bye")
+            try:
+                await socket.recv()
+                raise AssertionError("the server did not close")
+            except ConnectionClosed:
+                want("the code", (socket.close_code, socket.close_reason), (4001, "as you wish"))
+        # Many at once.
+        sockets = await asyncio.gather(*(connect(url, subprotocols=["echo"], proxy=None, **settings) for _ in range(10)))
+        for number, socket in enumerate(sockets):
+            await socket.send(str(number))
+        for number, socket in enumerate(sockets):
+            want("whose", (await socket.recv(), await socket.recv()), ("welcome", str(number)))
+            await socket.close()
+
+
+def main(ca):
+    trust = ssl.create_default_context(cafile=ca)
+    for line in sys.stdin:
+        pair = json.loads(line)
+        try:
+            asyncio.run(asyncio.wait_for(call(pair, trust), 40))
+            print("pass", pair["name"], flush=True)
+        except Exception as error:
+            print("FAIL", pair["name"], repr(error), flush=True)
+
+
+if sys.argv[1] == "serve":
+    asyncio.run(serving(*sys.argv[2:4]))
+else:
+    main(sys.argv[2])
