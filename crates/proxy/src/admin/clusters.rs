@@ -88,8 +88,9 @@ fn hosts(snapshot: &Snapshot, cluster: &Cluster, collected: &[Collected]) -> BTr
             hosts.insert(endpoint.address, host);
         }
     }
-    let name = cluster.name.as_str();
-    for counts in collected.iter().flat_map(|worker| &worker.clusters).filter(|counts| counts.name == name) {
+    for counts in
+        collected.iter().flat_map(|worker| &worker.clusters).filter(|counts| counts.name == cluster.name)
+    {
         for member in &counts.members {
             // A worker forgets who left the set with its next request or sweep; only without a set (ORIGINAL_DST) it
             // knows more than the configuration.
@@ -163,8 +164,8 @@ pub(super) async fn stats(plane: &Plane, query: &Query, as_json: bool) -> Answer
             add(name, value);
         }
         for series in &worker.http {
-            add("http.downstream_rq_total".to_owned(), series.requests);
-            add(format!("http.downstream_rq_{}xx", series.outcome.code / 100), series.requests);
+            add("http.downstream_rq_total".to_owned(), series.sums.requests);
+            add(format!("http.downstream_rq_{}xx", series.outcome.code / 100), series.sums.requests);
         }
     }
     for (name, value) in plane.published.overload.gauges() {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use heddle_runtime::Phase;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,6 +20,7 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 
+use self::prometheus::Exposition;
 use crate::run::{End, Plane};
 
 /// The most connections served at a time: who asks more waits to be accepted.
@@ -48,7 +49,7 @@ const PATHS: [(&str, &str); 15] = [
     ("/stats/prometheus", "counters and histograms"),
 ];
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Either<Full<Bytes>, Exposition>>;
 
 /// Serves until the task is aborted, or another process does.
 pub(crate) async fn serve(listener: TcpListener, plane: Arc<Plane>) {
@@ -129,15 +130,15 @@ async fn answer(plane: &Arc<Plane>, request: Request<Incoming>) -> Answer {
             text(StatusCode::OK, list)
         }
         "/ready" => ready(plane),
-        "/stats/prometheus" => text(StatusCode::OK, prometheus::render(plane).await),
+        "/stats/prometheus" => plain(StatusCode::OK, Either::Right(Exposition::of(plane).await)),
         "/stats" => match query.get("format") {
-            Some("prometheus") => text(StatusCode::OK, prometheus::render(plane).await),
+            Some("prometheus") => plain(StatusCode::OK, Either::Right(Exposition::of(plane).await)),
             format => clusters::stats(plane, &query, format == Some("json")).await,
         },
         "/clusters" => clusters::clusters(plane, query.get("format") == Some("json")).await,
         "/listeners" => listeners(plane, query.get("format") == Some("json")),
         "/config_dump" if query.get("format") == Some("snapshot") => {
-            Response::new(Full::from(plane.dump().await.file))
+            Response::new(Either::Left(Full::from(plane.dump().await.file)))
         }
         "/config_dump" => json_answer(&dump::render(plane.dump().await)),
         "/server_info" => json_answer(&server_info(plane)),
@@ -287,7 +288,11 @@ fn memory() -> serde_json::Value {
 }
 
 fn text(status: StatusCode, body: String) -> Answer {
-    let mut answer = Response::new(Full::from(body));
+    plain(status, Either::Left(Full::from(body)))
+}
+
+fn plain(status: StatusCode, body: Either<Full<Bytes>, Exposition>) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=UTF-8"));

@@ -61,7 +61,7 @@ impl Listener {
 }
 
 /// `traffic_direction`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// UNSPECIFIED.
     #[default]

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use super::metrics::{Metrics, Series, TcpSeries};
 use crate::http::meter::Flood;
+use crate::snapshot::Name;
+use crate::upstream::Counter;
 use crate::worker::Worker;
 
 /// One worker's counts at one moment.
@@ -24,8 +26,8 @@ pub(crate) struct Collected {
 /// One cluster's counts.
 #[derive(Debug)]
 pub(crate) struct ClusterCounts {
-    pub(crate) name: String,
-    pub(crate) counters: Vec<(&'static str, u64)>,
+    pub(crate) name: Name,
+    pub(crate) counters: [Counter; 14],
     pub(crate) connections: u64,
     pub(crate) active: u64,
     pub(crate) members: Vec<MemberCounts>,
@@ -47,42 +49,24 @@ impl Collected {
     pub(crate) fn of(worker: &Worker) -> Self {
         let (http, tcp) = worker.metrics.all();
         let states = worker.upstreams.all();
-        let clusters = states.iter().map(|state| {
-            let stats = &state.stats;
-            ClusterCounts {
-                name: state.name.to_string(),
-                counters: vec![
-                    ("upstream_rq_total", stats.upstream_rq_total.get()),
-                    ("upstream_rq_retry", stats.upstream_rq_retry.get()),
-                    ("upstream_rq_retry_overflow", stats.upstream_rq_retry_overflow.get()),
-                    ("upstream_rq_timeout", stats.upstream_rq_timeout.get()),
-                    ("upstream_rq_per_try_timeout", stats.upstream_rq_per_try_timeout.get()),
-                    ("upstream_rq_per_try_idle_timeout", stats.upstream_rq_per_try_idle_timeout.get()),
-                    ("upstream_rq_replayed", stats.upstream_rq_replayed.get()),
-                    ("upstream_cx_total", stats.upstream_cx_total.get()),
-                    ("upstream_cx_connect_fail", stats.upstream_cx_connect_fail.get()),
-                    ("upstream_cx_overflow", stats.upstream_cx_overflow.get()),
-                    ("outlier_detection.ejections_enforced_total", stats.ejections.get()),
-                    ("ssl_handshake", stats.ssl_handshake.get()),
-                    ("ssl_connection_error", stats.ssl_connection_error.get()),
-                    ("upstream_rq_pending_overflow", stats.upstream_rq_pending_overflow.get()),
-                ],
-                connections: state.connections.get().into(),
-                active: state.active.get().into(),
-                members: state
-                    .known()
-                    .iter()
-                    .map(|member| MemberCounts {
-                        address: member.address,
-                        active: member.active.get().into(),
-                        idle: member.idle_count() as u64,
-                        requests: member.requests.get(),
-                        failures: member.failures.get(),
-                        connect_failures: member.connect_failures.get(),
-                        ejected: state.ejected(member),
-                    })
-                    .collect(),
-            }
+        let clusters = states.iter().map(|state| ClusterCounts {
+            name: state.name.clone(),
+            counters: state.stats.counters(),
+            connections: state.connections.get().into(),
+            active: state.active.get().into(),
+            members: state
+                .known()
+                .iter()
+                .map(|member| MemberCounts {
+                    address: member.address,
+                    active: member.active.get().into(),
+                    idle: member.idle_count() as u64,
+                    requests: member.requests.get(),
+                    failures: member.failures.get(),
+                    connect_failures: member.connect_failures.get(),
+                    ejected: state.ejected(member),
+                })
+                .collect(),
         });
         Self {
             http,

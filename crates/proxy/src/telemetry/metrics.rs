@@ -1,8 +1,11 @@
 //! Counters and histograms of one worker. Nothing here is shared: the admin server asks each worker and adds up.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
+use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
 
 use super::Flags;
@@ -70,7 +73,7 @@ impl Histogram {
 }
 
 /// What tells the series of one endpoint apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Outcome {
     pub(crate) direction: Direction,
     pub(crate) grpc: bool,
@@ -87,15 +90,51 @@ pub(crate) struct Target {
     pub(crate) workload: Option<Arc<Workload>>,
 }
 
+/// Targets are equal when their labels are: endpoints come and go, and a workload's requests stay in one series.
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(one, other): (&Workload, &Workload)| {
+            one.name == other.name && one.namespace == other.namespace && one.labels == other.labels
+        };
+        self.cluster == other.cluster
+            && self.workload.is_some() == other.workload.is_some()
+            && self.workload.as_deref().zip(other.workload.as_deref()).is_none_or(same)
+    }
+}
+
+impl Eq for Target {}
+
+impl Hash for Target {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.cluster.hash(state);
+        self.workload.as_ref().map(|workload| &workload.name).hash(state);
+    }
+}
+
 /// Requests with the same labels.
 #[derive(Clone, Debug)]
 pub(crate) struct Series {
     pub(crate) outcome: Outcome,
     pub(crate) target: Target,
+    pub(crate) sums: Sums,
+}
+
+/// What is known of all requests of a series.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sums {
     pub(crate) requests: u64,
     pub(crate) duration_ms: Histogram,
     pub(crate) request_bytes: Histogram,
     pub(crate) response_bytes: Histogram,
+}
+
+impl Sums {
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.duration_ms.merge(&other.duration_ms);
+        self.request_bytes.merge(&other.request_bytes);
+        self.response_bytes.merge(&other.response_bytes);
+    }
 }
 
 /// TCP connections with the same labels.
@@ -117,11 +156,14 @@ pub(crate) struct SeriesCache {
     tcp: RefCell<Option<Rc<RefCell<TcpSeries>>>>,
 }
 
+/// Each series once, however many endpoints count in it.
+type ByLabels<K, S> = RefCell<HashMap<(K, Target), Rc<RefCell<S>>, FxBuildHasher>>;
+
 /// All series of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    series: RefCell<Vec<Rc<RefCell<Series>>>>,
-    tcp: RefCell<Vec<Rc<RefCell<TcpSeries>>>>,
+    series: ByLabels<Outcome, Series>,
+    tcp: ByLabels<Direction, TcpSeries>,
     /// Series of requests that reached no endpoint, by cluster.
     unrouted: RefCell<Vec<Unrouted>>,
     pub(crate) downstream_protocol_error: Cell<u64>,
@@ -218,31 +260,25 @@ impl Metrics {
             .tcp
             .borrow_mut()
             .get_or_insert_with(|| {
-                let series = TcpSeries { direction, target: target(), ..TcpSeries::default() };
-                let series = Rc::new(RefCell::new(series));
-                self.tcp.borrow_mut().push(series.clone());
-                series
+                let target = target();
+                let new = || TcpSeries { direction, target: target.clone(), ..TcpSeries::default() };
+                let mut all = self.tcp.borrow_mut();
+                all.entry((direction, target.clone())).or_insert_with(|| Rc::new(RefCell::new(new()))).clone()
             })
             .clone()
     }
 
+    /// The one series of these labels.
     fn add(&self, outcome: Outcome, target: Target) -> Rc<RefCell<Series>> {
-        let series = Rc::new(RefCell::new(Series {
-            outcome,
-            target,
-            requests: 0,
-            duration_ms: Histogram::default(),
-            request_bytes: Histogram::default(),
-            response_bytes: Histogram::default(),
-        }));
-        self.series.borrow_mut().push(series.clone());
-        series
+        let new = || Series { outcome, target: target.clone(), sums: Sums::default() };
+        let mut all = self.series.borrow_mut();
+        all.entry((outcome, target.clone())).or_insert_with(|| Rc::new(RefCell::new(new()))).clone()
     }
 
     /// Copies of all series.
     pub(crate) fn all(&self) -> (Vec<Series>, Vec<TcpSeries>) {
-        let http = self.series.borrow().iter().map(|series| series.borrow().clone()).collect();
-        let tcp = self.tcp.borrow().iter().map(|series| series.borrow().clone()).collect();
+        let http = self.series.borrow().values().map(|series| series.borrow().clone()).collect();
+        let tcp = self.tcp.borrow().values().map(|series| series.borrow().clone()).collect();
         (http, tcp)
     }
 }
@@ -260,6 +296,38 @@ mod metrics_test {
         let counts: Vec<u64> = histogram.cumulative().collect();
         assert_eq!(counts[..3], [2, 2, 3]);
         assert_eq!(counts.last(), Some(&4));
+    }
+
+    #[test]
+    fn endpoints_that_come_and_go_leave_one_series() {
+        let metrics = Metrics::default();
+        let outcome = Outcome {
+            direction: Direction::Outbound,
+            grpc: false,
+            code: 200,
+            grpc_status: None,
+            flags: Flags::NONE,
+        };
+        for pod in 0..100 {
+            let version = if pod == 99 { "v2" } else { "v1" };
+            let workload = Workload {
+                name: "web".into(),
+                uid: format!("pod-{pod}").into(),
+                labels: vec![("version".into(), version.into())],
+                ..Workload::default()
+            };
+            let target =
+                Target { cluster: Some(Name::new("outbound|80||web")), workload: Some(Arc::new(workload)) };
+            let series = metrics.series(&SeriesCache::default(), outcome, || target.clone());
+            series.borrow_mut().sums.requests += 1;
+            let tcp = metrics.tcp(&SeriesCache::default(), Direction::Outbound, || target);
+            tcp.borrow_mut().opened += 1;
+        }
+        let (mut http, mut tcp) = metrics.all();
+        http.sort_by_key(|series| series.sums.requests);
+        tcp.sort_by_key(|series| series.opened);
+        assert_eq!(http.iter().map(|series| series.sums.requests).collect::<Vec<_>>(), [1, 99]);
+        assert_eq!(tcp.iter().map(|series| series.opened).collect::<Vec<_>>(), [1, 99]);
     }
 
     #[test]

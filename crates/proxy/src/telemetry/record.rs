@@ -61,10 +61,10 @@ impl Record {
             }),
             None => worker.metrics.unrouted(outcome, self.cluster.as_ref()),
         };
-        let mut series = series.borrow_mut();
-        series.requests += 1;
-        series.duration_ms.observe(now.saturating_duration_since(self.start).as_secs_f64() * 1000.0);
-        series.request_bytes.observe(self.request_bytes as f64);
-        series.response_bytes.observe(self.response_bytes as f64);
+        let sums = &mut series.borrow_mut().sums;
+        sums.requests += 1;
+        sums.duration_ms.observe(now.saturating_duration_since(self.start).as_secs_f64() * 1000.0);
+        sums.request_bytes.observe(self.request_bytes as f64);
+        sums.response_bytes.observe(self.response_bytes as f64);
     }
 }

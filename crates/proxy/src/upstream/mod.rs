@@ -81,6 +81,31 @@ pub(crate) struct ClusterStats {
     pub(crate) ssl_connection_error: Cell<u64>,
 }
 
+/// A counter's name as in Envoy's `cluster.NAME`, and its value.
+pub(crate) type Counter = (&'static str, u64);
+
+impl ClusterStats {
+    /// All of them by name.
+    pub(crate) fn counters(&self) -> [Counter; 14] {
+        [
+            ("upstream_rq_total", self.upstream_rq_total.get()),
+            ("upstream_rq_retry", self.upstream_rq_retry.get()),
+            ("upstream_rq_retry_overflow", self.upstream_rq_retry_overflow.get()),
+            ("upstream_rq_timeout", self.upstream_rq_timeout.get()),
+            ("upstream_rq_per_try_timeout", self.upstream_rq_per_try_timeout.get()),
+            ("upstream_rq_per_try_idle_timeout", self.upstream_rq_per_try_idle_timeout.get()),
+            ("upstream_rq_replayed", self.upstream_rq_replayed.get()),
+            ("upstream_cx_total", self.upstream_cx_total.get()),
+            ("upstream_cx_connect_fail", self.upstream_cx_connect_fail.get()),
+            ("upstream_cx_overflow", self.upstream_cx_overflow.get()),
+            ("outlier_detection.ejections_enforced_total", self.ejections.get()),
+            ("ssl_handshake", self.ssl_handshake.get()),
+            ("ssl_connection_error", self.ssl_connection_error.get()),
+            ("upstream_rq_pending_overflow", self.upstream_rq_pending_overflow.get()),
+        ]
+    }
+}
+
 /// Adds one to a counter.
 pub(crate) fn count(counter: &Cell<u64>) {
     counter.set(counter.get() + 1);
