@@ -26,6 +26,8 @@ pub(crate) struct Secure {
     sealed: Box<[u8]>,
     sealed_start: u32,
     sealed_end: u32,
+    /// Session tickets (RFC 8446, 4.6.1), sealed: they leave with the first text, as BoringSSL's do, and cost no packet.
+    tickets: Box<[u8]>,
     /// close_notify was sealed.
     ended: bool,
 }
@@ -65,12 +67,19 @@ impl Secure {
         Poll::Ready(Ok(()))
     }
 
+    /// Puts what goes first into an empty buffer. Returns its length.
+    fn begin(&mut self) -> usize {
+        let tickets = std::mem::take(&mut self.tickets);
+        self.sealed[..tickets.len()].copy_from_slice(&tickets);
+        tickets.len()
+    }
+
     /// Seals as much of both as a buffer takes, where none waits. Returns the bytes taken.
     fn seal(&mut self, mut head: &[u8], mut body: &[u8], buffers: &Buffers) -> Result<usize, Broken> {
         let overhead = self.session.overhead();
         let total = head.len() + body.len();
-        self.sealed = buffers.take(total + overhead > SMALL);
-        let (mut at, mut taken) = (0, 0);
+        self.sealed = buffers.take(self.tickets.len() + total + overhead > SMALL);
+        let (mut at, mut taken) = (self.begin(), 0);
         while taken < total && at + overhead < self.sealed.len() {
             let (len, of_both) = self.session.seal(head, body, &mut self.sealed[at..])?;
             let of_head = of_both.min(head.len());
@@ -92,7 +101,8 @@ impl Secure {
         ready!(self.poll_send(cx, buffers))?;
         if !std::mem::replace(&mut self.ended, true) {
             self.sealed = buffers.take(false);
-            self.sealed_end = self.session.seal_end(&mut self.sealed).map_err(broken)? as u32;
+            let at = self.begin();
+            self.sealed_end = (at + self.session.seal_end(&mut self.sealed[at..]).map_err(broken)?) as u32;
             ready!(self.poll_send(cx, buffers))?;
         }
         Poll::Ready(Ok(&mut self.tcp))
@@ -104,9 +114,12 @@ fn broken(broken: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 }
 
 impl Wire {
-    /// The same connection with an established session; what was read and not consumed is its first records.
+    /// The same connection with an established session; what was read and not consumed is its first records, and what the
+    /// handshake has not sent are its tickets.
     pub(crate) fn secured(mut self, session: Session) -> Self {
         let Io::Plain(tcp) = self.io else { return self };
+        self.output.drain(..self.sent as usize);
+        self.sent = 0;
         let secure = Secure {
             tcp,
             session,
@@ -115,6 +128,7 @@ impl Wire {
             sealed: Box::default(),
             sealed_start: 0,
             sealed_end: 0,
+            tickets: std::mem::take(&mut self.output).into(),
             ended: false,
         };
         self.end = self.start;

@@ -19,6 +19,8 @@ use crate::conn::wire::Wire;
 
 /// The longest ClientHello.
 const HELLO: usize = 16 * 1024;
+/// The most bytes of session tickets that are kept back: they carry the client's certificates.
+const TICKETS: usize = 4096;
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +118,10 @@ pub(crate) async fn accept(
     };
     let mut machine = Box::new(UnbufferedServerConnection::new(config)?);
     drive(&mut wire, &mut *machine).await?;
+    // Tickets wait for the first text; all else that is left, the client waits for.
+    if machine.version() != Some(ProtocolVersion::TLSv1_3) || wire.output().len() > TICKETS {
+        poll_fn(|cx| wire.poll_flush(cx)).await?;
+    }
     let protocol = machine.alpn_protocol().map(Into::into);
     let certificates = machine.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
     Ok(Agreed { wire: establish(wire, *machine)?, server_name, protocol, certificates })
@@ -151,6 +157,7 @@ pub(crate) async fn connect(
 ) -> Result<Agreed, Failure> {
     let mut machine = Box::new(UnbufferedClientConnection::new_with_alpn(config, name, protocols)?);
     drive(&mut wire, &mut *machine).await?;
+    poll_fn(|cx| wire.poll_flush(cx)).await?;
     let protocol = machine.alpn_protocol().map(Into::into);
     let wire = establish(wire, *machine)?;
     Ok(Agreed { wire, server_name: None, protocol, certificates: Vec::new() })
@@ -177,6 +184,7 @@ pub(super) enum Next {
     Ended,
 }
 
+/// Makes the handshake. What is left to be sent is in the output.
 async fn drive(wire: &mut Wire, machine: &mut impl Machine) -> Result<(), Failure> {
     // Bytes at the front of what was read that rustls may see: whole records.
     let mut offered = 0;
@@ -187,9 +195,7 @@ async fn drive(wire: &mut Wire, machine: &mut impl Machine) -> Result<(), Failur
         offered -= discard;
         match next {
             Next::Again => {}
-            Next::Done if offered == 0 && !machine.handshaking() => {
-                return Ok(poll_fn(|cx| wire.poll_flush(cx)).await?);
-            }
+            Next::Done if offered == 0 && !machine.handshaking() => return Ok(()),
             Next::Read | Next::Done => offered += next_record(wire, offered).await?,
             Next::Ended => return Err(Failure::Ended),
             Next::Fail(error) => {

@@ -132,7 +132,7 @@ pub async fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Optio
 }
 
 /// What a client waits for has to come in time: a fault must fail a test, not hang it.
-async fn within<T>(what: impl Future<Output = T>) -> T {
+pub async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(std::time::Duration::from_secs(30), what).await.expect("an answer within 30 s")
 }
 
