@@ -29,3 +29,17 @@ pub fn http1_request(data: &[u8]) -> bool {
 pub fn http1_response(data: &[u8]) -> bool {
     heddle_proxy::http::probe::response(data)
 }
+
+/// The lengths of pieces, closed by a zero, and a chunked body: extensions, trailers, and what two readers see differently.
+pub(crate) const CHUNKED: &[&[u8]] = &[
+    b"\x01\x03\x02\x00\x35\r\nhello\r\n6;ext=\"v\"\r\n world\r\n0\r\nX-T: 1\r\n\r\nNEXT",
+    b"\x00000a\r\n0123456789\r\n00\r\n\r\n",
+    b"\x021 ; a\r\na\r\n0\r\nContent-Length: 5\r\nb:\r\n\r\n",
+    b"\x05\x00\x31\r\na\r\n2\nbb\r\n0\r\n\r\n",
+    b"\x00ffffffffffffffff\r\n",
+];
+
+/// A chunked body, cut anywhere. True when it came to its end.
+pub fn chunked(data: &[u8]) -> bool {
+    heddle_proxy::http::probe::chunked(data)
+}

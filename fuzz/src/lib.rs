@@ -3,6 +3,7 @@
 mod admit;
 mod dns;
 mod hello;
+mod hpack;
 mod http1;
 mod tls;
 mod xds;
@@ -11,7 +12,8 @@ mod xds_session;
 pub use admit::admit_yaml;
 pub use dns::{dns_names, dns_question};
 pub use hello::{proxy_protocol, tls_hello};
-pub use http1::{http1_request, http1_response};
+pub use hpack::{hpack_blocks, hpack_fields};
+pub use http1::{chunked, http1_request, http1_response};
 pub use tls::{tls_handshake, tls_records};
 pub use xds::xds_into_snapshot;
 pub use xds_session::xds_session;
@@ -22,19 +24,51 @@ pub struct Target {
     /// True when the input was taken for what it should be and reached the code behind the parser.
     pub run: fn(&[u8]) -> bool,
     pub corpus: &'static [&'static [u8]],
+    /// The files and folders of the code that it is for.
+    pub code: &'static [&'static str],
 }
 
-/// Every target.
-pub const TARGETS: &[Target] = &[
-    Target { name: "admit_yaml", run: admit_yaml, corpus: admit::CORPUS },
-    Target { name: "http1_request", run: http1_request, corpus: http1::REQUESTS },
-    Target { name: "http1_response", run: http1_response, corpus: http1::RESPONSES },
-    Target { name: "tls_hello", run: tls_hello, corpus: hello::CORPUS },
-    Target { name: "tls_handshake", run: tls_handshake, corpus: tls::HANDSHAKES },
-    Target { name: "tls_records", run: tls_records, corpus: tls::RECORDS },
-    Target { name: "proxy_protocol", run: proxy_protocol, corpus: hello::PROXY_PROTOCOL },
-    Target { name: "xds_into_snapshot", run: xds_into_snapshot, corpus: xds::CORPUS },
-    Target { name: "xds_session", run: xds_session, corpus: xds_session::CORPUS },
-    Target { name: "dns_question", run: dns_question, corpus: dns::QUESTIONS },
-    Target { name: "dns_names", run: dns_names, corpus: dns::TABLES },
-];
+macro_rules! targets {
+    ($($run:ident, $corpus:expr, $($code:literal)*;)*) => {
+        /// Every target.
+        pub const TARGETS: &[Target] =
+            &[$(Target { name: stringify!($run), run: $run, corpus: $corpus, code: &[$($code),*] }),*];
+    };
+}
+
+targets! {
+    admit_yaml, admit::CORPUS, "crates/resource/src";
+    http1_request, http1::REQUESTS, "crates/proxy/src/http/h1";
+    http1_response, http1::RESPONSES, "crates/proxy/src/http/h1";
+    chunked, http1::CHUNKED, "crates/proxy/src/http/h1/chunked.rs";
+    hpack_blocks, hpack::BLOCKS, "crates/proxy/src/http/h2/hpack";
+    hpack_fields, hpack::FIELDS, "crates/proxy/src/http/h2/hpack";
+    tls_hello, hello::CORPUS, "crates/proxy/src/conn/hello.rs";
+    tls_handshake, tls::HANDSHAKES, "crates/proxy/src/tls";
+    tls_records, tls::RECORDS, "crates/proxy/src/tls/record.rs" "crates/proxy/src/tls/session.rs";
+    proxy_protocol, hello::PROXY_PROTOCOL, "crates/proxy/src/conn/proxy_protocol.rs";
+    xds_into_snapshot, xds::CORPUS, "crates/proxy/src/snapshot" "crates/proxy/src/decide";
+    xds_session, xds_session::CORPUS, "crates/xds/src";
+    dns_question, dns::QUESTIONS, "crates/dns/src";
+    dns_names, dns::TABLES, "crates/dns/src";
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_target_has_good_input_and_code() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for target in super::TARGETS {
+            assert!(target.corpus.iter().any(|input| (target.run)(input)), "{}", target.name);
+            for code in target.code {
+                assert!(root.join(code).exists(), "{}: {code}", target.name);
+            }
+        }
+    }
+
+    #[test]
+    fn header_blocks_are_good_to_the_end() {
+        assert!(super::hpack::BLOCKS.iter().all(|input| super::hpack_blocks(input)));
+        assert!(super::hpack::FIELDS.iter().all(|input| super::hpack_fields(input)));
+    }
+}

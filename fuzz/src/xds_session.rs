@@ -15,7 +15,7 @@ pub fn xds_session(data: &[u8]) -> bool {
 }
 
 pub(crate) const CORPUS: &[&[u8]] = &[
-    b"\x00\x3a\x00\x12\x30type.googleapis.com/envoy.config.cluster.v3.Cluster\x1a\x01*",
-    b"\x01\x44\x00\x12\x30type.googleapis.com/envoy.config.cluster.v3.Cluster\x1a\x01a\x32\x011\x3a\x04\x12\x02a:",
-    b"\x42\x04\x00\x1a\x01a\x22",
+    b"\x00\x38\x00\x12\x33type.googleapis.com/envoy.config.cluster.v3.Cluster\x1a\x01*",
+    b"\x01\x41\x00\x12\x33type.googleapis.com/envoy.config.cluster.v3.Cluster\x1a\x01a\x32\x011\x3a\x04\x12\x02a:",
+    b"\x42\x38\x00\x1a\x01a\x22\x33type.googleapis.com/envoy.config.cluster.v3.Cluster",
 ];

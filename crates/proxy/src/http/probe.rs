@@ -63,18 +63,101 @@ pub fn response(data: &[u8]) -> bool {
     true
 }
 
+/// A chunked body that arrives in pieces: their lengths stand in front, closed by a zero. It is compared with the same
+/// body in one piece and with a plain reading of the grammar. True when it came to its end.
+///
+/// # Panics
+/// When a law is broken.
+pub fn chunked(data: &[u8]) -> bool {
+    let end = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
+    let (pieces, body) = (&data[..end], data.get(end + 1..).unwrap_or_default());
+    let whole = read(Framing::Chunked, body, [].iter());
+    assert_eq!(read(Framing::Chunked, body, pieces.iter()), whole, "how a body arrives does not change it");
+    assert_eq!(
+        plain(body),
+        whole.clone().map(|(text, used, ended)| (text, if ended { used } else { 0 }, ended))
+    );
+    let Some((text, used, ended)) = whole else { return false };
+    assert!(text.len() <= used && used <= body.len(), "a body is never longer than its bytes");
+    ended
+}
+
+/// RFC 9112, 7.1, read by splitting: the text so far, how many bytes it took when it is whole, and whether it is; `None`
+/// for what is no such body.
+fn plain(body: &[u8]) -> Option<(Vec<u8>, usize, bool)> {
+    let (mut text, mut rest) = (Vec::new(), body);
+    // The next line, or an end of the reading: more is to come, or it never can be a line.
+    let line = |rest: &mut &[u8], most: usize| -> Result<Vec<u8>, bool> {
+        let Some(end) = rest.iter().take(most).position(|byte| *byte == b'\n') else {
+            return Err(rest.len() < most);
+        };
+        let found = rest[..end].strip_suffix(b"\r").ok_or(false)?.to_vec();
+        *rest = &rest[end + 1..];
+        let visible = |byte: &u8| *byte == b'\t' || (32..127).contains(byte) || *byte >= 128;
+        if found.iter().all(visible) { Ok(found) } else { Err(false) }
+    };
+    loop {
+        let found = match line(&mut rest, 4096) {
+            Ok(found) => found,
+            Err(more) => return more.then_some((text, 0, false)),
+        };
+        let size = found.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end();
+        let digits = !size.is_empty() && size.len() < 16 && size.iter().all(u8::is_ascii_hexdigit);
+        let size = digits.then(|| u64::from_str_radix(std::str::from_utf8(size).ok()?, 16).ok())??;
+        if size == 0 {
+            break;
+        }
+        let len = rest.len().min(usize::try_from(size).ok()?);
+        text.extend_from_slice(&rest[..len]);
+        rest = &rest[len..];
+        match rest {
+            [b'\r', b'\n', behind @ ..] => rest = behind,
+            [] | [b'\r'] => return Some((text, 0, false)),
+            _ => return None,
+        }
+    }
+    let (mut most, mut fields) = (60 * 1024, 0);
+    loop {
+        let found = match line(&mut rest, most) {
+            Ok(found) => found,
+            Err(more) => return more.then_some((text, 0, false)),
+        };
+        if found.is_empty() {
+            return Some((text, body.len() - rest.len(), true));
+        }
+        most -= found.len() + 2;
+        let name = found.split(|byte| *byte == b':').next().filter(|name| name.len() < found.len())?;
+        let token = |byte: &u8| byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(byte);
+        if name.is_empty() || !name.iter().all(token) {
+            return None;
+        }
+        // Those that the reader leaves out do not count.
+        let dropped =
+            ["content-length", "transfer-encoding", "host", "connection", "trailer", "te", "upgrade"];
+        if fields >= 100 {
+            return None;
+        }
+        fields += usize::from(!dropped.iter().any(|word| name.eq_ignore_ascii_case(word.as_bytes())));
+    }
+}
+
 /// Reads a body twice, in one piece and byte by byte: both must find the same.
 fn drain(message: Message, body: &[u8]) {
-    let whole = read(message.framing, body, body.len().max(1));
-    let bytes = read(message.framing, body, 1);
+    let whole = read(message.framing, body, [].iter());
+    let bytes = read(message.framing, body, [1].iter());
     assert_eq!(whole, bytes, "how a body arrives does not change it");
 }
 
-/// The body, how much of the input it took, and whether it ended; `None` when it is broken.
-fn read(framing: Framing, input: &[u8], step: usize) -> Option<(Vec<u8>, usize, bool)> {
+/// The body, how much of the input it took, and whether it ended; `None` when it is broken. It arrives in pieces of the
+/// given lengths, over and over; at once when there are none.
+fn read<'a>(
+    framing: Framing,
+    input: &[u8],
+    pieces: impl Iterator<Item = &'a u8> + Clone,
+) -> Option<(Vec<u8>, usize, bool)> {
+    let mut pieces = pieces.cycle().map(|len| usize::from(*len));
     let mut decoder = Decoder::new(framing);
-    let (mut at, mut out) = (0, Vec::new());
-    let mut end = step.min(input.len());
+    let (mut at, mut end, mut out) = (0, 0, Vec::new());
     loop {
         match decoder.look(&input[at..end]).ok()? {
             Found::Data { skip, len } => {
@@ -89,7 +172,7 @@ fn read(framing: Framing, input: &[u8], step: usize) -> Option<(Vec<u8>, usize, 
                 if end == input.len() {
                     return Some((out, at, false));
                 }
-                end = (end + step).min(input.len());
+                end = (end + pieces.next().unwrap_or(input.len())).min(input.len());
             }
         }
     }
@@ -124,6 +207,7 @@ mod probe_test {
         fn any_bytes_keep_the_laws(data in pieces()) {
             super::request(&data);
             super::response(&[&[0], data.as_slice()].concat());
+            super::chunked(&[&[3, 1, 0], data.as_slice()].concat());
         }
     }
 }
