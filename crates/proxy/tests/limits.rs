@@ -33,6 +33,11 @@ struct Gated {
 
 impl Gated {
     async fn http1() -> Self {
+        Self::http1_with("").await
+    }
+
+    /// `fields` of every answer, as they are written.
+    async fn http1_with(fields: &'static str) -> Self {
         let (this, listener) = Self::new().await;
         let (gate, requests, connections) =
             (this.gate.clone(), this.requests.clone(), this.connections.clone());
@@ -45,8 +50,8 @@ impl Gated {
                     while kit::backend::read_message(&mut stream, &mut buffer).await.is_some() {
                         requests.fetch_add(1, Ordering::SeqCst);
                         gate.acquire().await.unwrap().forget();
-                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-                        if stream.write_all(answer).await.is_err() {
+                        let answer = format!("HTTP/1.1 200 OK\r\n{fields}content-length: 2\r\n\r\nok");
+                        if stream.write_all(answer.as_bytes()).await.is_err() {
                             return;
                         }
                     }
@@ -315,6 +320,24 @@ async fn idle_connections_end_after_their_time() {
     Client::new(mesh.connect().await).get("/").await;
     let closed = async { while stat(&mesh, "upstream_cx_active").await > 0 {} };
     tokio::time::timeout(Duration::from_secs(20), closed).await.expect("it was closed in time");
+}
+
+#[tokio::test]
+async fn a_connection_that_its_endpoint_may_be_closing_is_not_used() {
+    let cases = [("keep-alive: timeout=1\r\n", 3), ("Keep-Alive: timeout=60, max=9\r\n", 1), ("", 1)];
+    for (fields, connections) in cases {
+        let backend = Gated::http1_with(fields).await;
+        let up = static_cluster("up", &[backend.address]);
+        let mesh =
+            Mesh::start(1, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
+        backend.gate.add_permits(3);
+        let mut client = Client::new(mesh.connect().await);
+        for _ in 0..3 {
+            let head = client.get("/").await.0;
+            assert!(!head.to_ascii_lowercase().contains("keep-alive: timeout"), "it is for one hop: {head}");
+        }
+        assert_eq!(backend.connections(), connections, "{fields}");
+    }
 }
 
 #[tokio::test]

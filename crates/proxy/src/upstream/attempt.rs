@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use super::connect::{ConnectError, connect_over};
 use super::pool::Lease;
@@ -363,6 +364,9 @@ impl Upstream {
         match (stream, lease) {
             (Stream::Wire(stream), Some(lease)) => {
                 if message.keep_alive && stream.complete() && stream.wire.data().is_empty() {
+                    if let Some(seconds) = message.stays_open {
+                        busy.member.habit.said(Duration::from_secs(seconds.get().into()));
+                    }
                     busy.member.give_back(cluster, stream.wire, lease);
                 }
             }

@@ -6,6 +6,7 @@ pub(crate) mod attempt;
 pub(crate) mod budget;
 pub(crate) mod connect;
 pub(crate) mod h2;
+pub(crate) mod habit;
 pub(crate) mod limits;
 pub(crate) mod outlier;
 pub(crate) mod pool;
@@ -20,6 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use self::connect::ConnectError;
+use self::habit::Habit;
 use self::limits::{Ledger, Room, Ticket, Totals};
 use self::outlier::{History, Told};
 use crate::balance;
@@ -134,6 +136,7 @@ pub(crate) struct Member {
     pub(crate) failures: Cell<u64>,
     pub(crate) connect_failures: Cell<u64>,
     pub(crate) idle: pool::Idle,
+    pub(crate) habit: Habit,
     pub(crate) reach: reach::Reach,
     /// Made where the cluster asks for outlier detection.
     history: OnceCell<Arc<History>>,
@@ -161,6 +164,7 @@ impl Member {
             failures: Cell::new(0),
             connect_failures: Cell::new(0),
             idle: pool::Idle::default(),
+            habit: Habit::default(),
             reach: reach::Reach::default(),
             history: OnceCell::new(),
             room: Rc::new(Room::new(cluster.totals.clone(), cluster.connections.clone())),

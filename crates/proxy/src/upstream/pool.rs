@@ -18,6 +18,8 @@ use crate::snapshot::Cluster;
 struct Resting {
     wire: Wire,
     since: Instant,
+    /// When it was last seen open.
+    seen: Instant,
     opened: Instant,
     requests: u32,
     counted: Counted,
@@ -85,9 +87,11 @@ impl Member {
                 resting.transport.same(transport)
                     && told.as_ref().is_none_or(|told| resting.client.as_deref() == told.as_ref())
             });
+            let now = Instant::now();
+            // What the endpoint may be closing is not used, and stays: it shows for how long it is left open.
+            let place = place.filter(|place| self.habit.trusts(now - wires[*place].since));
             let mut resting = wires.swap_remove(place?);
             drop(wires);
-            let now = Instant::now();
             let old = cluster.max_connection_duration.is_some_and(|most| now - resting.opened >= most);
             if resting.wire.is_quiet() && !old && !expired(&resting, cluster.idle_timeout, now) {
                 let Resting { wire, opened, requests, counted, client, transport, .. } = resting;
@@ -111,7 +115,7 @@ impl Member {
         if wires.len() < MOST_IDLE {
             wire.rest();
             let Lease { opened, counted, client, transport, .. } = lease;
-            wires.push(Resting { wire, since: now, opened, requests, counted, client, transport });
+            wires.push(Resting { wire, since: now, seen: now, opened, requests, counted, client, transport });
             self.room.free();
         }
     }
@@ -119,10 +123,18 @@ impl Member {
     /// Closes idle connections that their peers have closed or that nobody used for long.
     pub(crate) fn sweep(&self, idle_timeout: Option<Duration>) {
         let now = Instant::now();
-        self.idle
-            .wires
-            .borrow_mut()
-            .retain_mut(|resting| !expired(resting, idle_timeout, now) && resting.wire.is_quiet());
+        self.idle.wires.borrow_mut().retain_mut(|resting| {
+            if expired(resting, idle_timeout, now) {
+                return false;
+            }
+            let open = resting.wire.is_quiet();
+            match open {
+                true => self.habit.open(now - resting.since),
+                false => self.habit.closed(resting.seen - resting.since),
+            }
+            resting.seen = now;
+            open
+        });
         self.idle
             .h2
             .borrow_mut()

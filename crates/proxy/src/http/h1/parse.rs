@@ -1,6 +1,7 @@
 //! From the bytes of a head to a [`RequestHead`] or [`ResponseHead`] and the framing of what follows.
 
 use std::mem::MaybeUninit;
+use std::num::NonZeroU16;
 
 use crate::http::h1::framing::Framing;
 use crate::http::h1::target::{set_target, valid_authority};
@@ -87,6 +88,8 @@ pub(crate) struct Message {
     pub(crate) expects_continue: bool,
     /// `Connection: upgrade`, or CONNECT: what follows may not be HTTP.
     pub(crate) leaves_http: bool,
+    /// Seconds for which the peer says that it leaves the connection open (`Keep-Alive: timeout=`).
+    pub(crate) stays_open: Option<NonZeroU16>,
 }
 
 /// Parses a request's head; `None` when more bytes are needed.
@@ -138,6 +141,7 @@ pub(crate) fn request(
         framing,
         keep_alive: scan.keep_alive(head.version),
         leaves_http: scan.upgrade || connect,
+        stays_open: None,
         expects_continue: scan.expects_continue && head.version == Version::Http11,
     }))
 }
@@ -201,6 +205,7 @@ pub(crate) fn response(
         keep_alive: scan.keep_alive(head.version) && framing != Framing::UntilClose,
         expects_continue: false,
         leaves_http: false,
+        stays_open: scan.stays_open,
     }))
 }
 
@@ -244,6 +249,7 @@ struct Scan {
     expects_continue: bool,
     upgrade: bool,
     names: bool,
+    stays_open: Option<NonZeroU16>,
 }
 
 impl Scan {
@@ -276,6 +282,7 @@ fn load_fields(
                 scan.expects_continue = value.eq_ignore_ascii_case(b"100-continue");
             }
             10 if name.eq_ignore_ascii_case(b"connection") => scan_connection(value, &mut scan),
+            10 if name.eq_ignore_ascii_case(b"keep-alive") => scan.stays_open = stays_open(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length = decimal(value).ok_or(Malformed::ContentLength)?;
                 // Two that agree could be made one; they are refused, as by Envoy (RFC 9110, 8.6 leaves the choice).
@@ -312,6 +319,13 @@ fn scan_connection(value: &[u8], scan: &mut Scan) {
             scan.names = true;
         }
     }
+}
+
+/// `timeout=5, max=100`.
+fn stays_open(value: &[u8]) -> Option<NonZeroU16> {
+    let mut parameters = value.split(|byte| *byte == b',').map(trim);
+    let seconds = parameters.find_map(|parameter| decimal(trim(parameter.strip_prefix(b"timeout=")?)));
+    NonZeroU16::new(u16::try_from(seconds?).unwrap_or(u16::MAX))
 }
 
 /// Removes the fields that `Connection` names: they are for this hop only (RFC 9110, 7.6.1).
