@@ -27,28 +27,28 @@ pub struct StoredResource {
 
 /// The file for what a builder has accepted, private keys included: for this machine's disk.
 pub fn encode(builder: &SnapshotBuilder) -> Vec<u8> {
-    file_of(builder, true)
+    file_of(builder, |_, body| Some(body.clone()))
 }
 
-/// The same without resources of type `Secret`: for those who ask.
+/// The same without private keys: for those who ask.
 pub fn encode_public(builder: &SnapshotBuilder) -> Vec<u8> {
-    file_of(builder, false)
+    file_of(builder, super::public::shown)
 }
 
-fn file_of(builder: &SnapshotBuilder, secrets: bool) -> Vec<u8> {
-    let public = |kind: ResourceType| secrets || kind != ResourceType::Secret;
-    let mut all: Vec<_> = builder.resources().filter(|(kind, ..)| public(*kind)).collect();
+fn file_of(builder: &SnapshotBuilder, shown: fn(ResourceType, &Bytes) -> Option<Bytes>) -> Vec<u8> {
+    let shown = |(kind, name, raw): (_, _, &super::RawResource)| Some((kind, name, shown(kind, &raw.body)?));
+    let mut all: Vec<_> = builder.resources().filter_map(shown).collect();
     all.sort_by_key(|(kind, name, _)| (*kind, *name));
     let mut out = MAGIC.to_vec();
     let number = |out: &mut Vec<u8>, n: usize| out.extend_from_slice(&(n as u32).to_le_bytes());
     number(&mut out, FORMAT as usize);
     number(&mut out, all.len());
-    for (kind, name, raw) in all {
+    for (kind, name, body) in all {
         out.push(kind.index() as u8);
         number(&mut out, name.as_str().len());
         out.extend_from_slice(name.as_str().as_bytes());
-        number(&mut out, raw.body.len());
-        out.extend_from_slice(&raw.body);
+        number(&mut out, body.len());
+        out.extend_from_slice(&body);
     }
     let sum = xxh3_64(&out);
     out.extend_from_slice(&sum.to_le_bytes());

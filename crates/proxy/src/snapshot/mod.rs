@@ -13,6 +13,7 @@ mod filter;
 mod http;
 mod listener;
 mod name;
+mod public;
 mod refs;
 mod retry;
 mod route;
