@@ -213,23 +213,36 @@ fn what_comes_again_is_a_byte() {
 fn what_varies_takes_no_room() {
     let mut encoder = Encoder::new();
     for call in 0..1000 {
-        let block = encode(
-            &mut encoder,
-            &[
-                text(":path", &format!("/shop/{call}"), Index::No),
-                text("traceparent", &format!("00-{call:032x}-{call:016x}-01"), Index::No),
-                text("authorization", &format!("Bearer {call}"), Index::Never),
-                text("x-key", &format!("{call}"), Index::Never),
-                text("user-agent", "grpc-go/1.80", Index::Yes),
-            ],
-        );
-        assert_eq!(block.last(), Some(&if call == 0 { block[block.len() - 1] } else { 0xbe }));
-        assert!(
-            !block.windows(4).any(|four| four == b"trac") && (call == 0 || block.len() < 90),
-            "{}",
-            block.len()
-        );
+        let secret = text("x-key", &call.to_string(), Index::Never);
+        assert!(encode(&mut encoder, &[secret]).starts_with(b"\x10"), "no name, never indexed");
+        let trace = text("traceparent", &format!("00-{call:032x}-{call:016x}-01"), Index::No);
+        let block = encode(&mut encoder, &[trace]);
+        assert!(call == 0 || block.starts_with(&[0x0f, 63 - 15]), "its name is known: {block:x?}");
+        let path = text(":path", &format!("/shop/{call}"), Index::No);
+        assert!(encode(&mut encoder, &[path]).starts_with(b"\x04"));
+        let agent = encode(&mut encoder, &[text("user-agent", "grpc-go/1.80", Index::Yes)]);
+        assert!(call == 0 || agent == [0xbe], "it stays the newest entry");
     }
+}
+
+#[test]
+fn entries_fill_the_table_to_the_last_byte() {
+    for (size, both) in [(68, true), (67, false)] {
+        let mut decoder = Decoder::new(size);
+        decode(&mut decoder, b"\x40\x01a\x01b\x40\x01c\x01d").unwrap();
+        assert_eq!(decode(&mut decoder, b"\xbe").unwrap()[0].0, b"c");
+        assert_eq!(decode(&mut decoder, b"\xbf").is_ok(), both, "a table of {size}");
+    }
+}
+
+#[test]
+fn a_peer_that_allows_more_does_not_get_more() {
+    let mut encoder = Encoder::new();
+    encoder.set_max_table_size(1 << 20);
+    assert!(encode(&mut encoder, &[]).is_empty());
+    encoder.set_max_table_size(0);
+    encoder.set_max_table_size(1 << 20);
+    assert_eq!(encode(&mut encoder, &[]), b"\x20\x3f\xe1\x1f", "0, then 4096");
 }
 
 #[test]
