@@ -2,14 +2,14 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::buffers::{Buffers, LARGE, SMALL};
 use super::wire::{Io, Wire};
-use crate::tls::record;
+use crate::tls::record::{self, BadRecord};
 use crate::tls::session::{Broken, Opened, Session};
 
 /// The largest read buffer: the longest head, and behind it one record.
@@ -28,7 +28,7 @@ pub(crate) struct Secure {
     sealed_end: u32,
     /// Session tickets (RFC 8446, 4.6.1), sealed: they leave with the first text, as BoringSSL's do, and cost no packet.
     tickets: Box<[u8]>,
-    /// close_notify was sealed.
+    /// The last record, an alert, was sealed.
     ended: bool,
 }
 
@@ -107,6 +107,21 @@ impl Secure {
         }
         Poll::Ready(Ok(&mut self.tcp))
     }
+
+    /// Says why nothing more is read or written, as far as the socket takes it at once: nobody waits for who broke the
+    /// session.
+    fn fail(&mut self, broken: &Broken, buffers: &Buffers) {
+        let Some(alert) = broken.alert().filter(|_| !self.ended) else { return };
+        self.ended = true;
+        if self.poll_send(&mut Context::from_waker(Waker::noop()), buffers).is_ready() {
+            self.sealed = buffers.take(false);
+            let at = self.begin();
+            if let Ok(len) = self.session.seal_alert(alert, &mut self.sealed[at..]) {
+                self.sealed_end = (at + len) as u32;
+                let _ = self.poll_send(&mut Context::from_waker(Waker::noop()), buffers);
+            }
+        }
+    }
 }
 
 fn broken(broken: impl std::error::Error + Send + Sync + 'static) -> io::Error {
@@ -145,7 +160,7 @@ impl Wire {
     pub(super) fn poll_fill_tls(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
             let before = self.end - self.start;
-            self.open_records()?;
+            self.open_records().map_err(|broken| self.failed(broken))?;
             let len = self.end - self.start - before;
             if len > 0 || self.eof {
                 return Poll::Ready(Ok(len as usize));
@@ -155,7 +170,7 @@ impl Wire {
             if self.input.is_empty() {
                 ready!(secure.tcp.poll_read_ready(cx))?;
             }
-            if !self.make_room_tls()? {
+            if !self.make_room_tls().map_err(|bad| self.failed(bad.into()))? {
                 return Poll::Ready(Ok(0));
             }
             let Io::Tls(secure) = &mut self.io else { return Poll::Ready(Ok(0)) };
@@ -181,13 +196,21 @@ impl Wire {
         }
     }
 
+    /// The session is over: the peer is told why.
+    fn failed(&mut self, why: Broken) -> io::Error {
+        if let Io::Tls(secure) = &mut self.io {
+            secure.fail(&why, &self.buffers);
+        }
+        broken(why)
+    }
+
     /// Opens every record that is whole, and joins their text to what is there.
-    fn open_records(&mut self) -> io::Result<()> {
+    fn open_records(&mut self) -> Result<(), Broken> {
         let Io::Tls(secure) = &mut self.io else { return Ok(()) };
         while !self.eof {
             let raw = &mut self.input[secure.raw_start as usize..secure.raw_end as usize];
-            let Some(len) = record::whole(raw).map_err(broken)? else { break };
-            let opened = secure.session.open(&mut raw[..len]).map_err(broken)?;
+            let Some(len) = record::whole(raw)? else { break };
+            let opened = secure.session.open(&mut raw[..len])?;
             let at = secure.raw_start;
             secure.raw_start += len as u32;
             match opened {
@@ -216,14 +239,14 @@ impl Wire {
     }
 
     /// Makes room for the rest of a record. False when there is more text than is kept.
-    fn make_room_tls(&mut self) -> io::Result<bool> {
+    fn make_room_tls(&mut self) -> Result<bool, BadRecord> {
         let Io::Tls(secure) = &mut self.io else { return Ok(false) };
         if self.input.is_empty() {
             self.input = self.buffers.take(self.bulk);
             return Ok(true);
         }
         let raw = secure.raw_start as usize..secure.raw_end as usize;
-        let need = record::announced(&self.input[raw.clone()]).map_err(broken)?.unwrap_or(record::HEADER);
+        let need = record::announced(&self.input[raw.clone()])?.unwrap_or(record::HEADER);
         if raw.start + need <= self.input.len() && raw.end < self.input.len() {
             return Ok(true);
         }
@@ -257,6 +280,10 @@ impl Wire {
             ready!(secure.poll_send(cx, &self.buffers))?;
             if waiting + body.len() == 0 {
                 return Poll::Ready(Ok(0));
+            }
+            // Nothing follows an alert.
+            if secure.ended {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
             let head = &self.output[self.sent as usize..];
             let taken = secure.seal(head, body, &self.buffers).map_err(broken)?;

@@ -28,8 +28,24 @@ pub(crate) enum Broken {
     Alert(u8),
     #[error("an unexpected TLS message")]
     Unexpected,
+    #[error("a TLS message that cannot be read")]
+    Malformed,
     #[error("{0}")]
     Tls(#[from] Error),
+}
+
+impl Broken {
+    /// What the peer is told (RFC 8446, 6.2); nothing when it was the peer that ended the session.
+    pub(crate) fn alert(&self) -> Option<u8> {
+        Some(match self {
+            Self::Alert(_) => return None,
+            Self::Unexpected | Self::Record(BadRecord::Type) => 10, // unexpected_message
+            Self::Record(BadRecord::Forged) => 20,                  // bad_record_mac
+            Self::Record(BadRecord::TooLong) => 22,                 // record_overflow
+            Self::Malformed | Self::Tls(Error::InvalidMessage(_)) => 50, // decode_error
+            Self::Record(BadRecord::WornOut) | Self::Tls(_) => 80,  // internal_error
+        })
+    }
 }
 
 /// The part of rustls that outlives the handshake: it changes keys and keeps tickets.
@@ -117,7 +133,7 @@ impl Session {
                 [1, _] if !self.newest() => self.talk().map(|()| Opened::Control),
                 [_, 90] => self.talk().map(|()| Opened::Control),
                 [_, alert] => Err(Broken::Alert(alert)),
-                _ => Err(Broken::Unexpected),
+                _ => Err(Broken::Malformed),
             },
             HANDSHAKE if self.newest() && !text.is_empty() => {
                 self.messages(&record[text])?;
@@ -139,7 +155,7 @@ impl Session {
         while let [kind, a, b, c, after @ ..] = rest {
             let len = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
             if len > MOST_MESSAGE {
-                return Err(Broken::Unexpected);
+                return Err(Broken::Malformed);
             }
             let Some((message, next)) = after.split_at_checked(len) else { break };
             self.message(*kind, message, next.is_empty())?;
@@ -161,7 +177,7 @@ impl Session {
             }
             // What follows is under the next key, so nothing may follow in this record.
             (KEY_UPDATE, Some(kernel)) if last => {
-                let [request @ 0..=1] = message else { return Err(Broken::Unexpected) };
+                let [request @ 0..=1] = message else { return Err(Broken::Malformed) };
                 let secrets = kernel.next_key(true)?;
                 self.opening = Cipher::new(secrets, ProtocolVersion::TLSv1_3).ok_or(Broken::Unexpected)?;
                 self.owes_update |= *request == 1;
@@ -215,17 +231,20 @@ impl Session {
         Ok(len)
     }
 
-    /// Seals a record of any kind, as only a probe does.
+    /// Seals a record of any kind.
     pub(super) fn seal_any(&mut self, kind: u8, text: &[u8], out: &mut [u8]) -> Result<usize, Broken> {
         let lead = self.sealing.lead();
         out[lead..lead + text.len()].copy_from_slice(text);
         Ok(self.sealing.seal(kind, out, text.len())?)
     }
 
-    /// Says to the peer that no more comes. Returns the bytes written to `out`.
+    /// Says to the peer that no more comes (close_notify). Returns the bytes written to `out`.
     pub(crate) fn seal_end(&mut self, out: &mut [u8]) -> Result<usize, Broken> {
-        let lead = self.sealing.lead();
-        out[lead..lead + 2].copy_from_slice(&[1, 0]);
-        Ok(self.sealing.seal(ALERT, out, 2)?)
+        self.seal_any(ALERT, &[1, 0], out)
+    }
+
+    /// Says to the peer why the session is over. Returns the bytes written to `out`.
+    pub(crate) fn seal_alert(&mut self, alert: u8, out: &mut [u8]) -> Result<usize, Broken> {
+        self.seal_any(ALERT, &[2, alert], out)
     }
 }
