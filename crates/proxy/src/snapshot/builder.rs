@@ -14,7 +14,7 @@ use prost::Message;
 use rustc_hash::FxHashMap;
 
 use super::compile::judge::{Compiled, Listed, Refusal};
-use super::compile::{cluster, endpoint, listener, route, tls};
+use super::compile::{cluster, credentials, endpoint, listener, route};
 use super::contexts::Contexts;
 use super::refs::{self, Reference};
 use super::{Cluster, Discovery, DnsCluster, EndpointSet, Listener, Name, RouteConfig, Secret, Snapshot};
@@ -165,7 +165,7 @@ impl SnapshotBuilder {
                 let value: envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::Secret =
                     Message::decode(body).map_err(undecodable)?;
                 named(&value.name)?;
-                Ok(Compilation::Secret(tls::secret(&value, listed)?))
+                Ok(Compilation::Secret(credentials::secret(&value, listed)?))
             }
             ResourceType::VirtualHost | ResourceType::NameTable => {
                 Err(Refusal::new("", "resources of this type are not part of the snapshot"))

@@ -9,18 +9,15 @@ use envoy_types::pb::envoy::config::cluster::v3::cluster::{
 };
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::load_balancing_policies as policies;
-use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream;
-use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::UpstreamProtocolOptions;
-use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
 use envoy_types::pb::google::protobuf;
 
-use super::http::{http1_preserves_case, http2_settings};
 use super::judge::{Compiled, Listed, Refusal, judge};
+use super::options::http_options;
 use super::tls::{UPSTREAM, upstream_tls};
 use super::{endpoint, proxy_protocol, value};
 use crate::snapshot::{
-    Balancer, Breakers, Cluster, Discovery, DnsCluster, DnsFamily, Http2Settings, Name, OutlierDetection,
-    SocketMatch, UpstreamProtocol, UpstreamTls,
+    Balancer, Breakers, Cluster, Discovery, DnsCluster, DnsFamily, Name, OutlierDetection, SocketMatch,
+    UpstreamProtocol, UpstreamTls,
 };
 
 judge!(cluster, envoy_types::pb::envoy::config::cluster::v3::Cluster as "Cluster",
@@ -51,11 +48,6 @@ judge!(outlier, envoy_types::pb::envoy::config::cluster::v3::OutlierDetection as
         max_ejection_time_jitter, successful_active_health_check_uneject_host, monitors, always_eject_one_host,
         detect_degraded_hosts],
     refused: []);
-judge!(protocols, envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions as "upstreams.HttpProtocolOptions",
-    acts: [common_http_protocol_options, upstream_protocol_options, upstream_http_protocol_options],
-    listed: [header_validation_config, outlier_detection],
-    refused: [http_filters, request_mirror_policies, hash_policy, retry_policy]);
-
 /// Type of the one transport socket that adds nothing.
 pub(super) const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 
@@ -337,108 +329,4 @@ fn outlier_detection(value: &proto::OutlierDetection, seen: &mut Listed) -> Comp
             enforced(value.enforcing_consecutive_local_origin_failure.as_ref(), 100),
         ),
     })
-}
-
-/// HTTP settings towards endpoints.
-struct HttpOptions {
-    protocol: UpstreamProtocol,
-    preserve_case: bool,
-    max_requests: u32,
-    idle_timeout: Option<Duration>,
-    max_connection_duration: Option<Duration>,
-    max_stream_duration: Option<Duration>,
-    http2: Http2Settings,
-    /// `auto_sni`, `auto_san_validation`.
-    names: (bool, bool),
-}
-
-fn http_options(value: &proto::Cluster, seen: &mut Listed) -> Compiled<HttpOptions> {
-    let mut out = HttpOptions {
-        protocol: UpstreamProtocol::Http1,
-        preserve_case: http1_preserves_case(value.http_protocol_options.as_ref())?,
-        max_requests: value.max_requests_per_connection.as_ref().map_or(0, |most| most.value),
-        idle_timeout: Some(Duration::from_secs(3600)),
-        max_connection_duration: None,
-        max_stream_duration: None,
-        http2: Http2Settings::default(),
-        names: (false, false),
-    };
-    if let Some(http2) = &value.http2_protocol_options {
-        out.protocol = UpstreamProtocol::Http2;
-        out.http2 = http2_settings(http2)?;
-    }
-    common_http(value.common_http_protocol_options.as_ref(), &mut out)?;
-    for (name, any) in &value.typed_extension_protocol_options {
-        if name != "envoy.extensions.upstreams.http.v3.HttpProtocolOptions" {
-            seen.insert("Cluster.typed_extension_protocol_options");
-            continue;
-        }
-        let within = |error: Refusal| error.within(format!("typed_extension_protocol_options[{name}]"));
-        let options: upstream::HttpProtocolOptions = value::unpack(any).map_err(within)?;
-        protocol_options(&options, seen, &mut out).map_err(within)?;
-    }
-    Ok(out)
-}
-
-fn protocol_options(
-    options: &upstream::HttpProtocolOptions,
-    seen: &mut Listed,
-    out: &mut HttpOptions,
-) -> Compiled<()> {
-    protocols::judge(options, seen)?;
-    common_http(options.common_http_protocol_options.as_ref(), out)?;
-    if let Some(names) = &options.upstream_http_protocol_options {
-        if !names.override_auto_sni_header.is_empty() {
-            let field = "upstream_http_protocol_options.override_auto_sni_header";
-            return Err(Refusal::new(field, "is not built"));
-        }
-        out.names = (names.auto_sni, names.auto_san_validation);
-    }
-    let (http1, http2) = match options.upstream_protocol_options.as_ref() {
-        None => (None, None),
-        Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => {
-            match explicit.protocol_config.as_ref() {
-                Some(ProtocolConfig::HttpProtocolOptions(http1)) => (Some(http1), None),
-                Some(ProtocolConfig::Http2ProtocolOptions(http2)) => {
-                    out.protocol = UpstreamProtocol::Http2;
-                    (None, Some(http2))
-                }
-                Some(ProtocolConfig::Http3ProtocolOptions(_)) => {
-                    return Err(Refusal::new("explicit_http_config.http3_protocol_options", "is not built"));
-                }
-                None => (None, None),
-            }
-        }
-        Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(config)) => {
-            out.protocol = UpstreamProtocol::Downstream;
-            (config.http_protocol_options.as_ref(), config.http2_protocol_options.as_ref())
-        }
-        Some(UpstreamProtocolOptions::AutoConfig(config)) => {
-            out.protocol = UpstreamProtocol::Auto;
-            if config.http3_protocol_options.is_some() {
-                return Err(Refusal::new("auto_config.http3_protocol_options", "is not built"));
-            }
-            (config.http_protocol_options.as_ref(), config.http2_protocol_options.as_ref())
-        }
-    };
-    out.preserve_case |= http1_preserves_case(http1)?;
-    if let Some(http2) = http2 {
-        out.http2 = http2_settings(http2)?;
-    }
-    Ok(())
-}
-
-fn common_http(value: Option<&core::HttpProtocolOptions>, out: &mut HttpOptions) -> Compiled<()> {
-    let Some(value) = value else { return Ok(()) };
-    let within = |error: Refusal| error.within("common_http_protocol_options");
-    out.idle_timeout =
-        value::limit(value.idle_timeout.as_ref(), "idle_timeout", out.idle_timeout).map_err(within)?;
-    let longest = value::limit(value.max_connection_duration.as_ref(), "max_connection_duration", None);
-    out.max_connection_duration = longest.map_err(within)?;
-    let stream = value::limit(value.max_stream_duration.as_ref(), "max_stream_duration", None);
-    out.max_stream_duration = stream.map_err(within)?;
-    if let Some(most) = &value.max_requests_per_connection {
-        out.max_requests = most.value;
-    }
-    Ok(())
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3 as core;
-use envoy_types::pb::envoy::config::core::v3::http1_protocol_options::header_key_format::HeaderFormat;
 use envoy_types::pb::envoy::config::route::v3::FilterConfig;
 use envoy_types::pb::envoy::extensions::filters::http as filters;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as proto;
@@ -13,7 +12,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::google::protobuf::Any;
 
 use super::judge::{Compiled, Listed, Refusal, judge};
-use super::{filter, route, value};
+use super::{filter, options, route, value};
 use crate::snapshot::{
     ClientCert, Codec, EscapedSlashes, FilterOverrides, ForwardClientCert, Http2Settings,
     HttpConnectionManager, HttpFilter, Name, RouteSource, RouterOptions, ServerHeader, StripPort,
@@ -60,6 +59,7 @@ pub(crate) fn compile(
     manager::judge(value, seen)?;
     let (http_filters, router) = http_filters(&value.http_filters, seen)?;
     let common = value.common_http_protocol_options.unwrap_or_default();
+    options::common::judge(&common, seen).map_err(|error| error.within("common_http_protocol_options"))?;
     let http1 = value.http_protocol_options.clone().unwrap_or_default();
     if !value::flag(http1.allow_absolute_url.as_ref(), true) {
         let reason = "false is not built: a server has to take absolute form (RFC 9112, 3.2.2)";
@@ -127,13 +127,19 @@ pub(crate) fn compile(
             2 => Underscores::Drop,
             _ => Underscores::Allow,
         },
-        preserve_case: http1_preserves_case(value.http_protocol_options.as_ref())?,
+        preserve_case: options::http1_preserves_case(value.http_protocol_options.as_ref(), seen)
+            .map_err(|error| error.within("http_protocol_options"))?,
         accept_http_10: http1.accept_http_10,
         default_host_for_http_10: text(&http1.default_host_for_http_10, "default_host_for_http_10")?,
-        http2: value.http2_protocol_options.as_ref().map(http2_settings).transpose()?.unwrap_or_default(),
+        http2: http2(value, seen).map_err(|error| error.within("http2_protocol_options"))?,
         proxy_100_continue: value.proxy_100_continue,
         scheme_override: scheme(value.scheme_header_transformation.as_ref())?,
     })
+}
+
+fn http2(value: &proto::HttpConnectionManager, seen: &mut Listed) -> Compiled<Http2Settings> {
+    let given = value.http2_protocol_options.as_ref();
+    Ok(given.map(|given| options::http2_settings(given, seen)).transpose()?.unwrap_or_default())
 }
 
 fn text(value: &str, field: &str) -> Compiled<Box<str>> {
@@ -332,38 +338,4 @@ fn per_filter(
         other => return Err(Refusal::new("", format!("{other} is not built and not marked optional"))),
     }
     Ok(())
-}
-
-/// The case of header names is kept.
-pub(crate) fn http1_preserves_case(value: Option<&core::Http1ProtocolOptions>) -> Compiled<bool> {
-    let format = value.and_then(|options| options.header_key_format.as_ref());
-    match format.and_then(|format| format.header_format.as_ref()) {
-        None => Ok(false),
-        Some(HeaderFormat::StatefulFormatter(formatter)) => {
-            let any = formatter.typed_config.as_ref().map_or("", |any| value::type_name(&any.type_url));
-            if any == "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig" {
-                return Ok(true);
-            }
-            Err(Refusal::new("header_key_format.stateful_formatter", format!("{any} is not built")))
-        }
-        Some(HeaderFormat::ProperCaseWords(_)) => {
-            Err(Refusal::new("header_key_format.proper_case_words", "is not built"))
-        }
-    }
-}
-
-pub(crate) fn http2_settings(value: &core::Http2ProtocolOptions) -> Compiled<Http2Settings> {
-    let keepalive = value.connection_keepalive.as_ref();
-    let time = |given, field| value::duration_of(given, field);
-    Ok(Http2Settings {
-        max_concurrent_streams: value.max_concurrent_streams.as_ref().map(|v| v.value),
-        stream_window: value.initial_stream_window_size.as_ref().map(|v| v.value),
-        connection_window: value.initial_connection_window_size.as_ref().map(|v| v.value),
-        allow_connect: value.allow_connect,
-        keepalive_interval: time(
-            keepalive.and_then(|k| k.interval.as_ref()),
-            "connection_keepalive.interval",
-        )?,
-        keepalive_timeout: time(keepalive.and_then(|k| k.timeout.as_ref()), "connection_keepalive.timeout")?,
-    })
 }

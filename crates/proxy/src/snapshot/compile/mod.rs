@@ -4,11 +4,13 @@
 
 pub(crate) mod action;
 pub(crate) mod cluster;
+pub(crate) mod credentials;
 pub(crate) mod endpoint;
 pub(crate) mod filter;
 pub(crate) mod http;
 pub(crate) mod judge;
 pub(crate) mod listener;
+pub(crate) mod options;
 pub(crate) mod proxy_protocol;
 pub(crate) mod route;
 pub(crate) mod tls;
@@ -29,6 +31,9 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         proxy_protocol::config::RULES,
         http::manager::RULES,
         http::router::RULES,
+        options::common::RULES,
+        options::http1::RULES,
+        options::http2::RULES,
         filter::cors_policy::RULES,
         filter::http_fault::RULES,
         route::config::RULES,
@@ -44,7 +49,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         cluster::cluster::RULES,
         cluster::common_lb::RULES,
         cluster::outlier::RULES,
-        cluster::protocols::RULES,
+        options::protocols::RULES,
         endpoint::assignment::RULES,
         endpoint::policy::RULES,
         endpoint::locality::RULES,
@@ -54,8 +59,8 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         tls::upstream::RULES,
         tls::common::RULES,
         tls::params::RULES,
-        tls::certificate::RULES,
-        tls::validation::RULES,
+        credentials::certificate::RULES,
+        credentials::validation::RULES,
     ]
     .into_iter()
     .flatten()
