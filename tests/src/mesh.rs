@@ -55,6 +55,20 @@ impl Role {
         role
     }
 
+    /// As [`Role::start`], run by another command: `WRAPPER... ARGS`, the binary being the wrapper's last word.
+    ///
+    /// # Panics
+    /// As [`Role::start`].
+    pub fn start_by(name: &str, dir: &Path, wrapper: &[&str], args: &[&str]) -> Self {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]);
+        std::fs::create_dir_all(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+        let _ = std::fs::remove_file(dir.join("ports.json"));
+        let mut role = Self::spawn_by(command, name, dir, args, &[]);
+        role.wait_for_ports(|_| true);
+        role
+    }
+
     /// [`Role::start`] with more in the environment.
     ///
     /// # Panics

@@ -30,7 +30,10 @@ pub(crate) fn bind(address: SocketAddr, count: usize, options: Options) -> io::R
             socket.set_only_v6(true)?;
         }
         if options.transparent {
-            socket.set_ip_transparent_v4(true)?;
+            // By this name for IPv6, too. Without the right to it the error would read as one of the port.
+            socket.set_ip_transparent_v4(true).map_err(|error| {
+                io::Error::other(format!("IP_TRANSPARENT: {error}; TPROXY takes CAP_NET_ADMIN"))
+            })?;
         }
         if options.freebind {
             socket.set_freebind_v4(true)?;
@@ -90,6 +93,13 @@ pub(crate) fn ensure_free(address: SocketAddr) -> io::Result<()> {
         // What else is wrong with it, the bind that counts will say.
         _ => Ok(()),
     }
+}
+
+/// Whether `[::]` stands beside `0.0.0.0` on a machine whose kernel knows no IPv6.
+fn other_family(address: SocketAddr, listener: &Listener, error: &io::Error) -> bool {
+    let unknown = [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL].contains(&error.raw_os_error().unwrap_or(0));
+    let also = |other: &SocketAddr| other.is_ipv4() && other.ip().is_unspecified();
+    unknown && address.is_ipv6() && address.ip().is_unspecified() && listener.addresses.iter().any(also)
 }
 
 /// The address of the first of some sockets.
@@ -211,6 +221,8 @@ impl Sockets {
                         tracing::warn!(listener = %listener.name, %address, "listening now");
                     }
                 }
+                // A machine without IPv6 has nobody who could come that way.
+                Err(error) if other_family(address, &listener, &error) => {}
                 Err(error) => {
                     let reason = heddle_runtime::cannot_listen(
                         address,
@@ -256,7 +268,8 @@ impl Sockets {
                 let options = Options { transparent: listener.transparent, freebind: listener.freebind };
                 let tried = ensure_free(*address).and_then(|()| bind(*address, 1, options));
                 let what = format!("listener {}", listener.name);
-                tried.err().map(|error| heddle_runtime::cannot_listen(*address, &what, &error))
+                let failed = tried.err().filter(|error| !other_family(*address, listener, error));
+                failed.map(|error| heddle_runtime::cannot_listen(*address, &what, &error))
             })
     }
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use envoy_types::pb::envoy::config::{
     core::v3::{Address, Pipe, TrafficDirection, address},
-    listener::v3::{FilterChain, FilterChainMatch, Listener},
+    listener::v3::{AdditionalAddress, FilterChain, FilterChainMatch, Listener},
     route::v3::{
         RetryPolicy, Route, RouteAction, RouteConfiguration, VirtualHost, route::Action,
         route_action::ClusterSpecifier,
@@ -170,6 +170,7 @@ pub(super) fn capture(cx: &Cx<'_>) -> Value {
     let mut listener = Listener {
         name: name.clone(),
         address: Some(host_address("0.0.0.0", CAPTURE_PORT)),
+        additional_addresses: both_families(cx),
         traffic_direction: TrafficDirection::Inbound as i32,
         transparent: (cx.interception() == Interception::Tproxy).then_some(true).and_then(boolean),
         listener_filters: vec![hcm::original_dst()],
@@ -189,6 +190,15 @@ pub(super) fn capture(cx: &Cx<'_>) -> Value {
         detecting(&mut listener);
     }
     cx.encode(ResourceType::Listener, &name, &listener).into()
+}
+
+/// IPv6 beside IPv4. Another proxy would refuse the listener on a machine that has none.
+fn both_families(cx: &Cx<'_>) -> Vec<AdditionalAddress> {
+    let address = (cx.client() == ClientKind::Heddle).then(|| host_address("::", CAPTURE_PORT));
+    address
+        .map(|address| AdditionalAddress { address: Some(address), ..Default::default() })
+        .into_iter()
+        .collect()
 }
 
 /// The chains for one port: HTTP, TCP, or both with the choice by the first bytes.
@@ -219,7 +229,15 @@ fn chains(
     };
     match protocol {
         _ if denied => vec![tcp(matched(false))],
-        Protocol::Detect => vec![http(matched(true)), tcp(matched(false))],
+        Protocol::Detect => {
+            // Criteria are looked at one after the other and never again: a chain beside that of HTTP has to say what that
+            // one says of the transport, or what is no HTTP finds no chain of its port.
+            let clear = matched(false).map(|found| FilterChainMatch {
+                transport_protocol: hcm::plain_http().transport_protocol,
+                ..found
+            });
+            vec![http(matched(true)), tcp(clear)]
+        }
         protocol if protocol.is_http() => vec![http(matched(false))],
         _ => vec![tcp(matched(false))],
     }

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use envoy_types::pb::envoy::config::{
     core::v3::TrafficDirection,
-    listener::v3::{AdditionalAddress, FilterChain, FilterChainMatch, Listener},
+    listener::v3::{
+        AdditionalAddress, FilterChain, FilterChainMatch, Listener, filter_chain_match::ConnectionSourceType,
+    },
 };
 use heddle_xds::ResourceType;
 
@@ -31,8 +33,14 @@ pub(super) fn listener(cx: &Cx<'_>) -> Value {
         "http_proxy",
         Routes::Named(cx.name(RouteName::HttpProxy.text())),
     ));
-    let uncaptured =
-        FilterChainMatch { destination_port: uint(u32::from(address.port())), ..Default::default() };
+    // Who captures listens wherever connections come from: what is dialled must still come from this machine.
+    let captures = cx.interception() != Interception::None && !address.ip().is_loopback();
+    let uncaptured = FilterChainMatch {
+        destination_port: uint(u32::from(address.port())),
+        source_type: if captures { ConnectionSourceType::SameIpOrLoopback } else { ConnectionSourceType::Any }
+            as i32,
+        ..Default::default()
+    };
     let name = cx.name("virtualOutbound");
     let listener = Listener {
         name: name.clone(),

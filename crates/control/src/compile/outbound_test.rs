@@ -77,3 +77,14 @@ fn what_comes_to_the_address_of_a_service_that_may_speak_anything_is_its_own() {
     let domains: Vec<_> = routes.virtual_hosts.iter().flat_map(|host| host.domains.clone()).collect();
     assert_eq!(domains, ["*"]);
 }
+
+#[test]
+fn an_address_that_others_reach_is_an_http_proxy_for_this_machine_alone() {
+    use envoy_types::pb::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
+    let from = |outbound: &str| {
+        let listener = captured(SHOP, json!(outbound)).listener("virtualOutbound");
+        listener.filter_chains[0].filter_chain_match.as_ref().unwrap().source_type()
+    };
+    assert_eq!(from("127.0.0.1:15001"), ConnectionSourceType::Any);
+    assert_eq!(from("0.0.0.0:15001"), ConnectionSourceType::SameIpOrLoopback);
+}

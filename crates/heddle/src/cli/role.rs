@@ -72,6 +72,16 @@ pub(crate) enum Role {
     Gateway,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Interception {
+    /// They do not.
+    None,
+    /// By address translation (REDIRECT); `--inbound` is then 0.0.0.0:15006 and [::]:15006 unless given.
+    Redirect,
+    /// As they are (TPROXY): the client keeps its address. Takes CAP_NET_ADMIN.
+    Tproxy,
+}
+
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ProxyArgs {
     /// The control plane's xDS server.
@@ -99,6 +109,10 @@ pub(crate) struct ProxyArgs {
     /// Takes connections for the workload: [APPPORT=]ADDR, repeatable; a bare ADDR stands for the only port.
     #[arg(long, env = "HEDDLE_INBOUND", value_name = "[APPPORT=]ADDR", value_delimiter = ',')]
     pub(crate) inbound: Vec<String>,
+    /// How connections come to this proxy that were not dialled to it, where rules of the kernel see to that: see
+    /// docs/capture.md for such rules.
+    #[arg(long, env = "HEDDLE_INTERCEPTION", default_value = "none", value_name = "MODE")]
+    pub(crate) interception: Interception,
     /// The address at which others reach this workload.
     #[arg(long, env = "HEDDLE_ADVERTISE", value_name = "IP")]
     pub(crate) advertise: Option<IpAddr>,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use heddle_proxy::{Bound, Interception, ProxyConfig};
 
 use crate::{
-    cli::{ProxyArgs, Role},
+    cli::{self, ProxyArgs, Role},
     output,
     settings::{self, Ports},
 };
@@ -81,7 +81,11 @@ fn config(args: &ProxyArgs) -> Result<ProxyConfig, String> {
         advertise: args.advertise,
         outbound: with_default(outbound, args.role),
         inbound,
-        interception: Interception::None,
+        interception: match args.interception {
+            cli::Interception::None => Interception::None,
+            cli::Interception::Redirect => Interception::Redirect,
+            cli::Interception::Tproxy => Interception::Tproxy,
+        },
         gateway: args.gateway.clone(),
         bind: args.bind,
         dns: Some(args.dns),

@@ -36,6 +36,7 @@ pub(crate) async fn open(
 ) {
     let Ok(local) = stream.local_addr() else { return };
     let original_dst = match bound.use_original_dst || bound.inspect.original_dst {
+        true if bound.transparent => handed_over(&bound, local),
         true => original_dst(&stream).filter(|destination| *destination != local),
         false => None,
     };
@@ -363,6 +364,15 @@ pub(crate) async fn is_h2(
         }
     })
     .await
+}
+
+/// Where a connection was going that the kernel handed over as it was (TPROXY): our end has that address. `None` when
+/// the listener itself was dialled.
+fn handed_over(listener: &Listener, local: SocketAddr) -> Option<SocketAddr> {
+    let own = |own: &SocketAddr| {
+        own.port() == local.port() && (own.ip() == local.ip() || own.ip().is_unspecified())
+    };
+    (!listener.addresses.iter().any(own)).then_some(local)
 }
 
 /// Where a redirected connection was going (`SO_ORIGINAL_DST`).
