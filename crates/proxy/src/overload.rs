@@ -21,7 +21,8 @@ pub(crate) enum Stage {
     Calm,
     /// Connections without a request are closed, kept ones after their response; so are those to endpoints.
     CloseIdle,
-    /// A request's head has to come within [`HURRY`].
+    /// A request's head has to come within [`HURRY`], and in each such time some of a body that is waited for before there
+    /// is an answer; as much has to be taken of a response.
     CutSlow,
     /// Requests are answered 503 `overload` (response flag `OM`).
     Refuse,

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use heddle_proxy::ProxyConfig;
-use kit::backend::{Backend, Client};
+use kit::backend::{Backend, Client, Reply};
 use kit::*;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 const MOST: usize = 20;
@@ -71,4 +72,59 @@ async fn heads_that_do_not_come_make_room() {
     }
     assert_eq!(ask(&mesh).await.0, "a");
     assert!(slow[0].rest().await.starts_with("HTTP/1.1 408"));
+}
+
+/// A byte now and then is no use of a place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_do_not_come_make_room() {
+    let backend = Backend::named("a").await;
+    let mesh = mesh(&backend).await;
+    let mut slow = Vec::new();
+    for number in 0..2 * MOST {
+        let mut client = Client::new(mesh.connect().await);
+        client.send("POST / HTTP/1.1\r\nHost: test\r\ncontent-length: 100000\r\n\r\nx").await;
+        if number % 2 == 0 {
+            // Half of them drip, the others are silent.
+            let (read, mut write) = client.stream.into_split();
+            let mut pace = tokio::time::interval(Duration::from_millis(100));
+            slow.push(tokio::spawn(async move {
+                while write.write_all(b"x").await.is_ok() {
+                    pace.tick().await;
+                }
+                drop(read);
+            }));
+        } else {
+            slow.push(tokio::spawn(async move {
+                let told = client.rest().await;
+                assert!(told.is_empty() || told.starts_with("HTTP/1.1 408"), "{told}");
+            }));
+        }
+    }
+    assert_eq!(ask(&mesh).await.0, "a");
+    // Those that came first had to go; the last are left alone once there is room.
+    for one in slow.drain(..2) {
+        tokio::time::timeout(Duration::from_secs(20), one).await.expect("it is cut").unwrap();
+    }
+    slow.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_do_not_read_make_room() {
+    const BODY: usize = 8 << 20;
+    let backend = Backend::start(|head, _, _| {
+        let body = if head.starts_with("GET /big ") { vec![b'x'; BODY] } else { b"a".to_vec() };
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        Reply::Last([head.into_bytes(), body].concat())
+    })
+    .await;
+    let mesh = mesh(&backend).await;
+    let mut deaf = Vec::new();
+    for _ in 0..2 * MOST {
+        let mut client = Client::new(mesh.connect().await);
+        client.send("GET /big HTTP/1.1\r\nHost: test\r\n\r\n").await;
+        deaf.push(client);
+    }
+    assert_eq!(ask(&mesh).await.0, "a");
+    // What was sent was cut.
+    assert!(deaf[0].rest().await.len() < BODY);
 }

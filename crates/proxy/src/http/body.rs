@@ -18,6 +18,8 @@ pub(crate) struct RequestBody {
     pub(crate) bytes: u64,
     /// Something was passed on that is not kept.
     lost: bool,
+    /// The client is waited for.
+    starved: bool,
     ended: bool,
     finished: bool,
     done: bool,
@@ -36,6 +38,11 @@ impl RequestBody {
     /// The client has sent all of it.
     pub(crate) fn ended(&self) -> bool {
         self.ended
+    }
+
+    /// Everything that the client has sent so far is passed on, and it was not all.
+    pub(crate) fn starved(&self) -> bool {
+        self.starved
     }
 
     /// Another attempt can have the same body.
@@ -63,6 +70,7 @@ impl RequestBody {
         from: &mut Stream,
         to: &mut Stream,
     ) -> Poll<Result<(), Side>> {
+        self.starved = false;
         loop {
             if self.sent < self.kept.len() {
                 let len = ready!(to.poll_send(cx, &self.kept[self.sent..], None)).map_err(Side::To)?;
@@ -98,7 +106,9 @@ impl RequestBody {
                 }
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(Side::From(broken))),
                 Poll::Pending => {
-                    if let Poll::Ready(Err(broken)) = to.poll_flush(cx) {
+                    let flushed = to.poll_flush(cx);
+                    self.starved = flushed.is_ready();
+                    if let Poll::Ready(Err(broken)) = flushed {
                         return Poll::Ready(Err(Side::To(broken)));
                     }
                     return Poll::Pending;

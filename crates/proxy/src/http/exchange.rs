@@ -15,7 +15,7 @@ use super::head::Method;
 use super::meter::Resets;
 use super::retry::{self, Failure};
 use super::stream::{Flow, Side, grpc_status};
-use super::trying::{Limit, Stop, Trying};
+use super::trying::{Limit, Pace, Stop, Trying};
 use crate::conn::alarm::earliest;
 use crate::decide::{self, Decision, Downstream, Forward, Respond, UpgradeOutcome};
 use crate::overload::Stage;
@@ -221,16 +221,17 @@ impl<'c> Exchange<'c> {
                 if body.ended() && client.poll_gone(cx).is_ready() {
                     return Poll::Ready(Err(Stop::Client));
                 }
-                limit.poll(client, cx).map(|failure| Err(failure.into()))
+                limit.poll(client, None, cx).map(|failure| Err(failure.into()))
             })
             .await?
         };
         trying.reused = upstream.reused;
         after_other_reads().await;
-        let (client, head) = (&mut *self.client, &mut self.heads.response);
+        let (worker, client, head) = (self.worker, &mut *self.client, &mut self.heads.response);
         // What follows the head of an upgrade belongs to the tunnel.
         let tunnel = forward.upgrade != UpgradeOutcome::None;
         let proxied = forward.http.proxy_100_continue;
+        let mut pace = Pace::default();
         poll_fn(|cx| {
             if tunnel {
                 if let Poll::Ready(Ok(())) = upstream.stream.poll_flush(cx) {
@@ -264,7 +265,9 @@ impl<'c> Exchange<'c> {
             if (tunnel || body.ended()) && client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Stop::Client));
             }
-            limit.poll(client, cx).map(|failure| Err(failure.into()))
+            let slow = !tunnel && body.starved();
+            let hurried = if slow { pace.limit(worker, client, body.bytes, cx) } else { None };
+            limit.poll(client, hurried, cx).map(|failure| Err(failure.into()))
         })
         .await?;
         trying.answered = Some(Instant::now());
@@ -331,7 +334,7 @@ impl<'c> Exchange<'c> {
         tunnel: bool,
     ) -> Result<(), Flags> {
         after_other_reads().await;
-        let client = &mut *self.client;
+        let (worker, client, mut pace) = (self.worker, &mut *self.client, Pace::default());
         let one = forward.retry.and_then(|policy| policy.per_try_idle_timeout);
         let idle = forward.idle_timeout.into_iter().chain(one).min();
         let mut quiet_until = idle.map(|idle| Instant::now() + idle);
@@ -361,7 +364,8 @@ impl<'c> Exchange<'c> {
             if std::mem::take(&mut flow.moved) || body.bytes != before {
                 quiet_until = idle.map(|idle| Instant::now() + idle);
             }
-            if client.alarm.poll(cx, earliest(quiet_until, hard)).is_ready() {
+            let hurried = if flow.stuck { pace.limit(worker, client, flow.bytes, cx) } else { None };
+            if client.alarm.poll(cx, earliest(earliest(quiet_until, hard), hurried)).is_ready() {
                 return Poll::Ready(Err(Flags::STREAM_IDLE_TIMEOUT));
             }
             Poll::Pending

@@ -309,6 +309,8 @@ pub(crate) struct Flow {
     pub(crate) done: bool,
     /// `grpc-status` of the trailers.
     pub(crate) grpc_status: Option<u16>,
+    /// The receiver is waited for: there are bytes that it does not take.
+    pub(crate) stuck: bool,
     ended: bool,
     way: splice::Way,
 }
@@ -337,6 +339,7 @@ impl Flow {
             match from.poll_recv(cx) {
                 Poll::Ready(Ok(Got::Data)) => {
                     let sent = to.poll_send(cx, from.chunk(), from.shared());
+                    self.stuck = sent.is_pending();
                     let len = ready!(sent).map_err(Side::To)?;
                     from.consume(len);
                     self.bytes += len as u64;
@@ -353,14 +356,18 @@ impl Flow {
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(Side::From(broken))),
                 Poll::Pending => {
                     // Nothing more for now: what waits goes out.
-                    if let Poll::Ready(Err(broken)) = to.poll_flush(cx) {
+                    let flushed = to.poll_flush(cx);
+                    self.stuck = flushed.is_pending();
+                    if let Poll::Ready(Err(broken)) = flushed {
                         return Poll::Ready(Err(Side::To(broken)));
                     }
                     return Poll::Pending;
                 }
             }
         }
-        ready!(to.poll_flush(cx)).map_err(Side::To)?;
+        let flushed = to.poll_flush(cx);
+        self.stuck = flushed.is_pending();
+        ready!(flushed).map_err(Side::To)?;
         self.done = true;
         Poll::Ready(Ok(()))
     }

@@ -11,12 +11,14 @@ use super::body::RequestBody;
 use super::client::Client;
 use super::head::Method;
 use super::retry::Failure;
-use super::stream::Broken;
+use super::stream::{Broken, Stream};
 use crate::conn::alarm::earliest;
 use crate::decide::Forward;
+use crate::overload::{HURRY, Stage};
 use crate::telemetry::Flags;
 use crate::upstream::budget::Retrying;
 use crate::upstream::{ClusterState, count};
+use crate::worker::Worker;
 
 /// Bytes of a request body that are kept for retries (DESIGN 7.5).
 const KEPT: u64 = 64 * 1024;
@@ -199,10 +201,15 @@ impl Limit {
         self.one_quiet = one_quiet(forward, now);
     }
 
-    /// Ready when one of them has passed.
-    pub(crate) fn poll(&mut self, client: &mut Client, cx: &mut Context<'_>) -> Poll<Failure> {
+    /// Ready when one of them has passed; `hurried` is the one of [`Pace`].
+    pub(crate) fn poll(
+        &mut self,
+        client: &mut Client,
+        hurried: Option<Instant>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Failure> {
         let next = earliest(earliest(self.whole, self.one), earliest(self.quiet, self.stream));
-        let next = earliest(next, self.one_quiet);
+        let next = earliest(earliest(next, self.one_quiet), hurried);
         if client.alarm.poll(cx, next).is_pending() {
             return Poll::Pending;
         }
@@ -216,6 +223,38 @@ impl Limit {
         } else {
             Failure::Idle
         })
+    }
+}
+
+/// How much a client has to send or to take within [`HURRY`] where room is short. Less is what attackers have time for.
+const HURRIED_BYTES: u64 = 2048;
+
+/// How fast a client is that an exchange waits for. Nobody asks while there is room.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    until: Option<Instant>,
+    bytes: u64,
+}
+
+impl Pace {
+    /// When the client is given up, if room is short; `bytes` have come from it and gone to it so far.
+    pub(crate) fn limit(
+        &mut self,
+        worker: &Worker,
+        client: &Client,
+        bytes: u64,
+        cx: &Context<'_>,
+    ) -> Option<Instant> {
+        // One that is silent has to be looked at when room gets short. A connection of HTTP/2 wakes its own task.
+        if matches!(client.stream, Stream::Wire(_)) {
+            client.control.register(cx.waker());
+        }
+        if worker.stage.get() < Stage::CutSlow {
+            self.until = None;
+        } else if self.until.is_none() || bytes >= self.bytes + HURRIED_BYTES {
+            *self = Self { until: Some(Instant::now() + HURRY), bytes };
+        }
+        self.until
     }
 }
 

@@ -71,7 +71,9 @@ impl Flow {
         let (Stream::Wire(from), Stream::Wire(to)) = (from, to) else { return Poll::Ready(Ok(())) };
         while let Way::Splice(lent) = &mut self.way {
             if let Some(pipe) = lent.as_mut().filter(|pipe| pipe.held() > 0) {
-                let len = match ready!(to.wire.poll_drain(cx, pipe)) {
+                let drained = to.wire.poll_drain(cx, pipe);
+                self.stuck = drained.is_pending();
+                let len = match ready!(drained) {
                     Ok(len) => len,
                     Err(error) if splice::is_refused(&error) => {
                         let held = pipe.held();
@@ -97,7 +99,9 @@ impl Flow {
                 self.way = Way::Copy;
                 break;
             }
-            ready!(to.wire.poll_flush(cx)).map_err(|error| Side::To(error.into()))?;
+            let flushed = to.wire.poll_flush(cx);
+            self.stuck = flushed.is_pending();
+            ready!(flushed).map_err(|error| Side::To(error.into()))?;
             if !from.wire.is_plain() || !to.wire.is_plain() {
                 self.way = Way::CopyOnly;
                 break;
