@@ -10,7 +10,7 @@ names its cluster and carries the trace header back to back, or the row fails; h
 counted must be what was answered. A row holds when the median of its per-round ratios is within the bound in one run of 10
 rounds and within 0.04 of it in the other."""
 import argparse, functools, json, os, random, re, statistics as st, subprocess, sys, tempfile, threading, time, urllib.request
-import adapters, bench, load, routed
+import adapters, attacks, bench, load, routed
 
 # row: (title, what is compared, {base: (must, reach)})
 ROWS = {
@@ -228,6 +228,21 @@ def judge(values, must, reach, slack=0.04):
 
 def table(files, write):
     lines = [json.loads(l) for f in files for l in open(f)]
+    hostile = [l for l in lines if "attack" in l]
+    if hostile: made("attacks", attacks.table(hostile), write)
+    lines = [l for l in lines if "attack" not in l]
+    if lines: made("goals", judged(lines), write)
+
+def made(what, text, write):
+    """Prints a table, and puts it between its marks in a document."""
+    print(text)
+    if not write: return
+    doc = open(write).read()
+    begin, end = f"<!-- {what}: made by bench.py table -->", f"<!-- end of {what} -->"
+    if begin not in doc: sys.exit(f"{write} has no line {begin}")
+    open(write, "w").write(doc[:doc.index(begin) + len(begin)] + "\n" + text + "\n" + doc[doc.index(end):])
+
+def judged(lines):
     runs = sorted({l["run"] for l in lines}, key=str)
     out = ["| row | compared with | " + " | ".join(f"run {n + 1}" for n in range(len(runs))) + " | must / reach | verdict |", "|" + "---|" * (len(runs) + 4)]
     add = lambda title, base, texts, bounds, verdict: out.append(f"| {title} | {base} | " + " | ".join(texts) + f" | {bounds} | {verdict} |")
@@ -271,14 +286,7 @@ def table(files, write):
             return f"{st.median(v):.2f}" if v and not (n == "direct" and row != "latency") else "-"
         unit = {"latency": "p50, us", "tcp": "CPU s/GB"}.get(row, "CPU us")
         out.append(f"| {title} ({unit}) | " + " | ".join(cell(n) for n in names) + " |")
-    text = "\n".join(out)
-    print(text)
-    if write:
-        doc = open(write).read()
-        begin, end = "<!-- goals: made by bench.py table -->", "<!-- end of goals -->"
-        if begin not in doc: sys.exit(f"{write} has no line {begin}")
-        doc = doc[:doc.index(begin) + len(begin)] + "\n" + text + "\n" + doc[doc.index(end):]
-        open(write, "w").write(doc)
+    return "\n".join(out)
 
 def main(argv):
     P = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
