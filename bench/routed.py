@@ -87,9 +87,9 @@ def envoy(c):
            "layered_runtime": {"layers": [{"name": "s", "static_layer": {"overload.global_downstream_max_connections": 100000}}]}}
     return [[c.run("envoy"), "-c", W(c, "e.json", json.dumps(cfg)), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]]
 
-def heddle(c, more=(), endpoints=1):
+def heddle(c, more=(), endpoints=1, flags=()):
     """A control plane (not counted) and a sidecar whose outbound side routes by Host; metrics are read at ctx.metrics.
-    `more`: further resources; `endpoints`: of each service (they all lead to the same place)."""
+    `more`: further resources; `flags`: further flags of the control plane; `endpoints`: of each service (they all lead to the same place)."""
     def entry(name, host, at):
         return {"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": {"name": name, "namespace": "default"},
                 "spec": {"hosts": [host], "location": "MESH_EXTERNAL", "resolution": "STATIC", "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
@@ -108,7 +108,7 @@ def heddle(c, more=(), endpoints=1):
     open(os.path.join(d, "bench.yaml"), "w").write("\n---\n".join(json.dumps(x) for x in [*docs, *more]))
     b, x = c.run("heddle"), f"127.0.0.1:{c.port + 50}"
     c.metrics = f"127.0.0.1:{c.port + 54}"
-    c.helpers = [[b, "control", "--store", "memory", "--config", d, "--data-dir", c.dir + "/control", "--xds", x, "--api", f"127.0.0.1:{c.port+52}"]]
+    c.helpers = [[b, "control", "--store", "memory", "--config", d, "--data-dir", c.dir + "/control", "--xds", x, "--api", f"127.0.0.1:{c.port+52}", *flags]]
     return [[b, "proxy", "--xds", "http://" + x, "--role", "sidecar", "--namespace", "default", "--workers", "1", "--data-dir", c.dir + "/proxy", "--admin", c.metrics, "--dns", f"127.0.0.1:{c.port+53}",
              "--outbound", f"127.0.0.1:{c.port}", "--inbound", f"127.0.0.1:{c.port+55}"]]
 

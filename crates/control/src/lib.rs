@@ -17,4 +17,4 @@ pub use control::{Control, ControlConfig};
 pub use finding::Finding;
 pub use push::{Convergence, NodeStatus, Quiet, Refused};
 pub use scope::{GatewayFamily, GatewayRef, Identity, Inbound, Interception, Outbound, Role, Scope};
-pub use world::{Change, Dirty, MeshConfig, World};
+pub use world::{AccessLogConfig, AccessLogFormat, Change, Dirty, MeshConfig, World};

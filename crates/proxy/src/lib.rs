@@ -1,5 +1,6 @@
 //! The data plane: worker, connections, snapshot, decide, HTTP, TCP, upstream.
 
+pub(crate) mod access_log;
 pub(crate) mod admin;
 #[path = "upstream/balance.rs"]
 pub mod balance;
@@ -23,5 +24,6 @@ pub mod tls;
 pub(crate) mod upstream;
 pub(crate) mod worker;
 
+pub use access_log::check_log_format;
 pub use config::{Bound, Interception, NameSockets, ProxyConfig, Role, SocketFuture, WorkloadNetwork};
 pub use run::{Proxy, ProxyError, run};

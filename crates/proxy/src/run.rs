@@ -28,6 +28,8 @@ pub use crate::start::ProxyError;
 const STILL_ACCEPTING: u32 = 3;
 /// And for at most so long, however long the drain.
 const STILL_ACCEPTING_MOST: Duration = Duration::from_secs(15);
+/// How long the end waits for lines of access logs to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 /// How often open connections are counted: soon at first, then seldom.
 const COUNT_EVERY: std::ops::Range<Duration> = Duration::from_millis(50)..Duration::from_secs(1);
 
@@ -284,6 +286,7 @@ impl Plane {
             }
         };
         let _ = tokio::time::timeout(Duration::from_secs(2), done).await;
+        self.published.logs.finish(LAST_LINES).await;
         self.drain.advance(Phase::Stopped);
         if let Some(door) = self.config.door().filter(|_| !self.replaced() && self.config.replaceable) {
             // Whoever finds it left behind replaces it.

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use heddle_runtime::{Drain, Readiness, Workers};
 use heddle_xds::{Client, ClientConfig, Encoded};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::access_log::sink::Writers;
 use crate::config::{Bound, Interception, ProxyConfig, WorkloadNetwork};
 use crate::disk::Disk;
 use crate::feed::Feed;
@@ -92,6 +94,7 @@ impl Proxy {
         let published = Arc::new(Published::new(overload.clone()));
         let workers = start_workers(config.worker_count(), &published, config.workload.as_ref())
             .map_err(ProxyError::Workers)?;
+        let published_logs = published.logs.clone();
         let readiness = Readiness::default();
         let configured = readiness.gate("configuration from the control plane or from disk");
         // A workload in a network of its own can ask nobody else.
@@ -146,6 +149,7 @@ impl Proxy {
             lent: Mutex::new(lent),
         });
         let mut proxy = Self { plane, tasks: Vec::new(), feed, shared: Vec::new() };
+        proxy.tasks.push(tokio::spawn(reopen_logs(published_logs)));
         proxy.tasks.push(tokio::spawn(overload.watch(proxy.plane.workers.clone())));
         if let Some(inherited) = inherited
             && let Err(reason) = proxy.plane.take_over(inherited).await
@@ -378,7 +382,19 @@ fn serve_names(
     tokio::spawn(heddle_dns::follow(server, tables, saved, settings, replaced))
 }
 
-fn host_name() -> String {
+/// SIGUSR1 says that the files of access logs were moved away, as it does to Envoy and nginx.
+async fn reopen_logs(logs: Arc<Writers>) {
+    match signal(SignalKind::user_defined1()) {
+        Ok(mut asked) => {
+            while asked.recv().await.is_some() {
+                logs.reopen();
+            }
+        }
+        Err(error) => tracing::warn!(%error, "SIGUSR1 cannot be heard; POST /reopen_logs does the same"),
+    }
+}
+
+pub(crate) fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_or_else(|_| "heddle".to_owned(), |name| name.trim().to_owned())
 }

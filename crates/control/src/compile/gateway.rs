@@ -204,6 +204,7 @@ pub(super) fn listener(cx: &Cx<'_>, port: u16) -> Value {
     };
     if first.protocol.is_http() && !servers.iter().any(Serving::terminates) {
         let manager = hcm::connection_manager(
+            cx,
             Side::Gateway,
             &format!("outbound_{bind}_{port}"),
             Routes::Named(cx.name(RouteName::Gateway(port).text())),

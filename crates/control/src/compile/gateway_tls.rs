@@ -129,7 +129,7 @@ fn ended(
         let text = cx.name(name.text());
         units.push(Unit::Route(name));
         let prefix = format!("outbound_{port}_{}", server.index);
-        let manager = hcm::connection_manager(Side::Gateway, &prefix, Routes::Named(text));
+        let manager = hcm::connection_manager(cx, Side::Gateway, &prefix, Routes::Named(text));
         hcm::http_connection_filter(&manager)
     } else {
         let gateways = gateway::references(alone);

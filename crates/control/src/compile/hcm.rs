@@ -25,7 +25,11 @@ use envoy_types::pb::envoy::{
 };
 use prost::{Message, Name};
 
-use super::build::{ads, any, boolean, duration, http1_keeping_case};
+use super::{
+    access_log,
+    build::{ads, any, boolean, duration, http1_keeping_case},
+    cx::Cx,
+};
 
 /// Where a connection manager stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +49,12 @@ pub(crate) enum Routes {
 }
 
 /// `envoy.filters.network.http_connection_manager` as Istio's sidecars and gateways have it.
-pub(crate) fn connection_manager(side: Side, stat_prefix: &str, routes: Routes) -> HttpConnectionManager {
+pub(crate) fn connection_manager(
+    cx: &Cx<'_>,
+    side: Side,
+    stat_prefix: &str,
+    routes: Routes,
+) -> HttpConnectionManager {
     let gateway = side == Side::Gateway;
     let route_specifier = match routes {
         Routes::Named(route_config_name) => {
@@ -84,6 +93,7 @@ pub(crate) fn connection_manager(side: Side, stat_prefix: &str, routes: Routes) 
         stream_idle_timeout: Some(duration(Duration::from_secs(300))),
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..Default::default() }],
         normalize_path: boolean(true),
+        access_log: access_log::logs(cx.config()),
         ..Default::default()
     }
 }

@@ -217,6 +217,7 @@ fn chains(
     let cluster = cx.name(if denied { BLACK_HOLE.to_owned() } else { inbound_name(port) });
     let http = |matched| {
         let manager = hcm::connection_manager(
+            cx,
             Side::Inbound,
             &format!("inbound_0.0.0.0_{port}"),
             Routes::Inline(Box::new(routes(port, &cluster))),

@@ -3,7 +3,8 @@
 //! [`compile`] is the definition: a pure function of world and scope. [`Compiler`] gives the same result
 //! at the cost of what changed.
 
-pub(crate) mod build;
+pub(crate) mod access_log;
+mod build;
 mod cache;
 pub(crate) mod canonical;
 mod cluster;

@@ -29,6 +29,7 @@ use crate::{
 pub(super) fn listener(cx: &Cx<'_>) -> Value {
     let (address, others) = cx.scope_outbound().outbound_addresses();
     let proxy = hcm::with_connect(hcm::connection_manager(
+        cx,
         Side::Outbound,
         "http_proxy",
         Routes::Named(cx.name(RouteName::HttpProxy.text())),
@@ -85,6 +86,7 @@ fn behind(name: String, address: &str, port: u16) -> Listener {
 pub(super) fn http_listener(cx: &Cx<'_>, port: u16) -> Value {
     let name = cx.name(format!("0.0.0.0_{port}"));
     let manager = hcm::connection_manager(
+        cx,
         Side::Outbound,
         &format!("outbound_0.0.0.0_{port}"),
         Routes::Named(cx.name(RouteName::Port(port).text())),
@@ -128,6 +130,7 @@ pub(super) fn address_listener(cx: &Cx<'_>, id: &ServiceId, number: u16) -> Valu
         listener.listener_filters.push(hcm::http_inspector());
         let route = RouteName::Service(id.clone(), number);
         let manager = hcm::connection_manager(
+            cx,
             Side::Outbound,
             &format!("outbound_{first}_{number}"),
             Routes::Named(cx.name(route.text())),

@@ -19,6 +19,7 @@ use heddle_resource::{
 };
 
 use super::{
+    access_log,
     build::{any, duration, uint},
     cluster::BLACK_HOLE,
     cx::Cx,
@@ -163,6 +164,7 @@ pub(crate) fn proxy_filter(cx: &Cx<'_>, stat_prefix: &str, mut to: Weighted) -> 
         cluster_specifier: Some(specifier),
         idle_timeout,
         max_downstream_connection_duration,
+        access_log: access_log::logs(cx.config()),
         ..Default::default()
     };
     Filter {

@@ -40,6 +40,26 @@ pub struct MeshConfig {
     pub gateway_classes: Arc<[Arc<str>]>,
     /// Whether requests to unknown hosts pass where no `Sidecar` says. Default true (`ALLOW_ANY`).
     pub allow_any: bool,
+    /// The access log of every proxy. Default none.
+    pub access_log: Option<AccessLogConfig>,
+}
+
+/// Istio's `accessLogFile`, `accessLogFormat` and `accessLogEncoding`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AccessLogConfig {
+    /// Where the proxies write it; `/dev/stdout` is their own output.
+    pub file: Arc<str>,
+    /// How a line is written.
+    pub format: AccessLogFormat,
+}
+
+/// How a line of an access log is written, with Envoy's command operators.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AccessLogFormat {
+    /// A line of text; nothing given: Istio's.
+    Text(Option<Arc<str>>),
+    /// A JSON object; nothing given: Istio's.
+    Json(Option<Arc<serde_json::Map<String, serde_json::Value>>>),
 }
 
 impl Default for MeshConfig {
@@ -49,6 +69,7 @@ impl Default for MeshConfig {
             root_namespace: "istio-system".into(),
             gateway_classes: Arc::from(["heddle".into(), "istio".into()]),
             allow_any: true,
+            access_log: None,
         }
     }
 }

@@ -63,6 +63,33 @@ pub(crate) struct ControlArgs {
     /// Allow xDS and the API to listen off loopback without TLS.
     #[arg(long)]
     pub(crate) insecure: bool,
+    #[command(flatten)]
+    pub(crate) access_log: AccessLogArgs,
+}
+
+/// Istio's `accessLogFile`, `accessLogFormat` and `accessLogEncoding`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AccessLogArgs {
+    /// Where every proxy of the mesh writes a line for each request: a file, or /dev/stdout; off unless given.
+    #[arg(long = "access-log-file", env = "HEDDLE_ACCESS_LOG_FILE", value_name = "PATH")]
+    pub(crate) file: Option<String>,
+    /// The line, with Envoy's command operators; a JSON object with --access-log-encoding json [default: Istio's].
+    #[arg(
+        long = "access-log-format",
+        env = "HEDDLE_ACCESS_LOG_FORMAT",
+        value_name = "FORMAT",
+        requires = "file"
+    )]
+    pub(crate) format: Option<String>,
+    /// How lines are encoded.
+    #[arg(long = "access-log-encoding", env = "HEDDLE_ACCESS_LOG_ENCODING", default_value = "text")]
+    pub(crate) encoding: Encoding,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Encoding {
+    Text,
+    Json,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

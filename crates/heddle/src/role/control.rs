@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
 
 use heddle_api::ApiConfig;
 use heddle_control::{
-    Control, ControlConfig, MeshConfig,
+    AccessLogConfig, AccessLogFormat, Control, ControlConfig, MeshConfig,
     registry::{Registry, RegistryConfig},
 };
 use heddle_store::{FileOptions, FileStore, MemoryStore, RedbStore, Store};
@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, sync::watch};
 
 use super::names;
 use crate::{
-    cli::{ControlArgs, UpArgs},
+    cli::{AccessLogArgs, ControlArgs, Encoding, UpArgs},
     mesh_view::Mesh,
     output,
     settings::{self, Ports},
@@ -50,6 +50,7 @@ pub(crate) async fn run(args: ControlArgs) -> Result<bool, String> {
     let mesh = MeshConfig {
         cluster_domain: args.cluster_domain.as_str().into(),
         gateway_classes: args.gateway_classes.iter().map(|c| c.as_str().into()).collect(),
+        access_log: access_log(&args.access_log)?,
         ..MeshConfig::default()
     };
     let control = Control::start(ControlConfig { stores: stores.clone(), mesh, ..ControlConfig::default() });
@@ -106,6 +107,29 @@ async fn listen(address: SocketAddr, flag: &str, insecure: bool) -> Result<TcpLi
         ));
     }
     TcpListener::bind(address).await.map_err(|e| heddle_runtime::cannot_listen(address, flag, &e))
+}
+
+/// The mesh's access log. What no proxy of ours could write is refused here, before any of them is told.
+fn access_log(args: &AccessLogArgs) -> Result<Option<AccessLogConfig>, String> {
+    let Some(file) = &args.file else { return Ok(None) };
+    if file.is_empty() {
+        return Ok(None);
+    }
+    let given = args.format.as_deref().filter(|format| !format.is_empty());
+    let refuse = |reason: String| format!("--access-log-format: {reason}");
+    let format = match (args.encoding, given) {
+        (Encoding::Text, given) => AccessLogFormat::Text(given.map(Into::into)),
+        (Encoding::Json, None) => AccessLogFormat::Json(None),
+        (Encoding::Json, Some(given)) => {
+            let members = serde_json::from_str(given).map_err(|error| {
+                refuse(format!("no JSON object, as --access-log-encoding json asks: {error}"))
+            })?;
+            AccessLogFormat::Json(Some(Arc::new(members)))
+        }
+    };
+    // The operators are the same in both encodings.
+    given.map_or(Ok(()), heddle_proxy::check_log_format).map_err(refuse)?;
+    Ok(Some(AccessLogConfig { file: file.as_str().into(), format }))
 }
 
 fn open_store(name: &str, dir: &std::path::Path) -> Result<Arc<dyn Store>, String> {

@@ -144,6 +144,9 @@ fn host_json(address: SocketAddr, host: &Host) -> serde_json::Value {
     })
 }
 
+/// What became of the lines of access logs in the workers.
+pub(super) const LOG_LINES: [&str; 2] = ["filesystem.write_buffered", "access_log.lines_dropped"];
+
 pub(super) async fn stats(plane: &Plane, query: &Query, as_json: bool) -> Answer {
     let mut stats: BTreeMap<String, u64> = BTreeMap::new();
     let mut add = |name: String, value: u64| *stats.entry(name).or_default() += value;
@@ -160,6 +163,9 @@ pub(super) async fn stats(plane: &Plane, query: &Query, as_json: bool) -> Answer
         add("http.downstream_cx_total".to_owned(), worker.connections_total);
         add("http.downstream_cx_protocol_error".to_owned(), worker.protocol_errors);
         add("listener.downstream_cx_accept_error".to_owned(), worker.accept_errors);
+        for (name, value) in LOG_LINES.iter().zip(worker.log_lines) {
+            add((*name).to_owned(), value);
+        }
         for (name, value) in worker.sent_away {
             add(name, value);
         }
@@ -170,6 +176,9 @@ pub(super) async fn stats(plane: &Plane, query: &Query, as_json: bool) -> Answer
     }
     for (name, value) in plane.published.overload.gauges() {
         add(name, value);
+    }
+    for (name, value) in plane.published.logs.counts.all() {
+        add(name.to_owned(), value);
     }
     add("server.uptime".to_owned(), plane.started.elapsed().as_secs());
     add("server.live".to_owned(), u64::from(plane.readiness.waiting_for().is_empty()));

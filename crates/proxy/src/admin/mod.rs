@@ -31,7 +31,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Paths with their methods and what they do, for `/help`.
-const PATHS: [(&str, &str); 15] = [
+const PATHS: [(&str, &str); 16] = [
     ("/certs", "certificates in use"),
     ("/clusters", "endpoints and their counts; ?format=json"),
     ("/config_dump", "configuration in force; ?format=snapshot for `heddle explain`"),
@@ -44,6 +44,7 @@ const PATHS: [(&str, &str); 15] = [
     ("/memory", "memory in use"),
     ("/quitquitquit", "POST: drain and end"),
     ("/ready", "200 LIVE when traffic can be served"),
+    ("/reopen_logs", "POST: open the files of access logs again, as SIGUSR1 does"),
     ("/server_info", "version, state and settings"),
     ("/stats", "counters; ?format=prometheus|json, ?filter=, ?usedonly"),
     ("/stats/prometheus", "counters and histograms"),
@@ -119,7 +120,7 @@ async fn answer(plane: &Arc<Plane>, request: Request<Incoming>) -> Answer {
     let query = Query::of(request.uri());
     let changes = matches!(
         path.as_str(),
-        "/quitquitquit" | "/drain_listeners" | "/healthcheck/fail" | "/healthcheck/ok"
+        "/quitquitquit" | "/drain_listeners" | "/healthcheck/fail" | "/healthcheck/ok" | "/reopen_logs"
     );
     if changes && request.method() != Method::POST {
         return text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed; use POST\n".to_owned());
@@ -160,6 +161,10 @@ async fn answer(plane: &Arc<Plane>, request: Request<Incoming>) -> Answer {
             let (plane, most) = (plane.clone(), plane.config.drain_time);
             plane.ask_to_end(most);
             tokio::spawn(async move { plane.drain_connections(most).await });
+            text(StatusCode::OK, "OK\n".to_owned())
+        }
+        "/reopen_logs" => {
+            plane.published.logs.reopen();
             text(StatusCode::OK, "OK\n".to_owned())
         }
         "/quitquitquit" => {

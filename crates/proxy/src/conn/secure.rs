@@ -1,6 +1,7 @@
 //! A wire over TLS: records are opened where they were read, and a head and its body leave in one record.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -33,6 +34,10 @@ pub(crate) struct Secure {
 }
 
 impl Secure {
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
     fn has_more(&self) -> bool {
         self.raw_start < self.raw_end
     }

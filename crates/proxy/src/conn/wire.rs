@@ -1,6 +1,7 @@
 //! A byte stream with the buffers that are in use on it.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -53,6 +54,14 @@ impl Wire {
             bulk: false,
             eof: false,
             shut: false,
+        }
+    }
+
+    /// Our end.
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        match &self.io {
+            Io::Plain(io) => io.local_addr(),
+            Io::Tls(secure) => secure.local_addr(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 
 use super::Downstream;
-use super::matching::request_value;
+use super::matching::first_value;
 use crate::http::head::{RequestHead, ResponseHead, Version};
 
 /// A value: text and operators.
@@ -19,8 +19,9 @@ enum Part {
     Operator(Operator),
 }
 
+/// An operator that headers may have, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Operator {
+pub(crate) enum Operator {
     Request { name: Box<str>, alternative: Option<Box<str>>, limit: Option<usize> },
     Response { name: Box<str>, alternative: Option<Box<str>>, limit: Option<usize> },
     DirectAddress,
@@ -83,26 +84,11 @@ impl Format {
     /// Parses `%OPERATOR%`, `%OPERATOR(argument):limit%` and `%%`.
     pub fn parse(text: &str) -> Result<Format, String> {
         let mut parts = Vec::new();
-        let mut literal = Vec::new();
-        let mut rest = text;
-        while let Some(at) = rest.find('%') {
-            literal.extend_from_slice(&rest.as_bytes()[..at]);
-            rest = &rest[at + 1..];
-            if let Some(behind) = rest.strip_prefix('%') {
-                literal.push(b'%');
-                rest = behind;
-                continue;
-            }
-            let end = operator_end(rest).ok_or_else(|| format!("{text:?}: a % without its closing %"))?;
-            if !literal.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut literal).into()));
-            }
-            parts.push(Part::Operator(operator(&rest[..end])?));
-            rest = &rest[end + 1..];
-        }
-        literal.extend_from_slice(rest.as_bytes());
-        if !literal.is_empty() {
-            parts.push(Part::Text(literal.into()));
+        for piece in pieces(text)? {
+            parts.push(match piece {
+                Piece::Text(text) => Part::Text(text.into_bytes().into()),
+                Piece::Operator(text) => Part::Operator(Operator::parse(text)?),
+            });
         }
         Ok(Format { parts: parts.into() })
     }
@@ -131,6 +117,39 @@ impl Format {
     }
 }
 
+/// A piece of a format string.
+pub(crate) enum Piece<'t> {
+    /// `%%` is one `%`.
+    Text(String),
+    /// What stands between two `%`.
+    Operator(&'t str),
+}
+
+/// Takes a format string apart.
+pub(crate) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
+    let (mut all, mut literal, mut rest) = (Vec::new(), String::new(), text);
+    while let Some(at) = rest.find('%') {
+        literal.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(behind) = rest.strip_prefix('%') {
+            literal.push('%');
+            rest = behind;
+            continue;
+        }
+        let end = operator_end(rest).ok_or_else(|| format!("{text:?}: a % without its closing %"))?;
+        if !literal.is_empty() {
+            all.push(Piece::Text(std::mem::take(&mut literal)));
+        }
+        all.push(Piece::Operator(&rest[..end]));
+        rest = &rest[end + 1..];
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        all.push(Piece::Text(literal));
+    }
+    Ok(all)
+}
+
 fn operator_end(text: &str) -> Option<usize> {
     let mut depth = 0usize;
     text.bytes().position(|byte| {
@@ -143,33 +162,54 @@ fn operator_end(text: &str) -> Option<usize> {
     })
 }
 
-fn operator(text: &str) -> Result<Operator, String> {
-    if let Some((_, operator)) = OPERATORS.iter().find(|(name, _)| *name == text) {
-        return Ok(operator.clone());
-    }
-    let unknown = || format!("operator %{text}% is not built");
-    let open = text.find('(').ok_or_else(unknown)?;
-    let close = text.rfind(')').filter(|close| *close > open).ok_or_else(unknown)?;
-    let limit = match &text[close + 1..] {
-        "" => None,
-        tail => Some(tail.strip_prefix(':').and_then(|n| n.parse().ok()).ok_or_else(unknown)?),
-    };
-    let mut names = text[open + 1..close].split('?');
-    let name: Box<str> = names.next().unwrap_or("").to_ascii_lowercase().into();
-    let alternative = names.next().map(|name| name.to_ascii_lowercase().into());
-    if name.is_empty() || names.next().is_some() {
-        return Err(unknown());
-    }
-    match &text[..open] {
-        "REQ" => Ok(Operator::Request { name, alternative, limit }),
-        "RESP" => Ok(Operator::Response { name, alternative, limit }),
-        _ => Err(unknown()),
+/// `NAME(HEADER?ALTERNATIVE):LIMIT`.
+pub(crate) struct Header<'t> {
+    pub(crate) operator: &'t str,
+    /// Lowercased.
+    pub(crate) name: Box<str>,
+    /// Lowercased.
+    pub(crate) alternative: Option<Box<str>>,
+    /// Bytes of the value that are kept.
+    pub(crate) limit: Option<usize>,
+}
+
+impl<'t> Header<'t> {
+    pub(crate) fn parse(text: &'t str) -> Option<Self> {
+        let open = text.find('(')?;
+        let close = text.rfind(')').filter(|close| *close > open)?;
+        let limit = match &text[close + 1..] {
+            "" => None,
+            tail => Some(tail.strip_prefix(':')?.parse().ok()?),
+        };
+        let mut names = text[open + 1..close].split('?');
+        let name: Box<str> = names.next().unwrap_or("").to_ascii_lowercase().into();
+        let alternative = names.next().map(|name| name.to_ascii_lowercase().into());
+        if name.is_empty() || names.next().is_some() {
+            return None;
+        }
+        Some(Self { operator: &text[..open], name, alternative, limit })
     }
 }
 
 impl Operator {
+    /// The operator between two `%`.
+    pub(crate) fn parse(text: &str) -> Result<Operator, String> {
+        if let Some((_, operator)) = OPERATORS.iter().find(|(name, _)| *name == text) {
+            return Ok(operator.clone());
+        }
+        match Header::parse(text) {
+            Some(Header { operator: "REQ", name, alternative, limit }) => {
+                Ok(Operator::Request { name, alternative, limit })
+            }
+            Some(Header { operator: "RESP", name, alternative, limit }) => {
+                Ok(Operator::Response { name, alternative, limit })
+            }
+            _ => Err(format!("operator %{text}% is not built")),
+        }
+    }
+
     /// Writes the value; false when there is none.
-    fn write(&self, context: &Context<'_>, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn write(&self, context: &Context<'_>, out: &mut Vec<u8>) -> bool {
         let downstream = context.downstream;
         let mut put = |bytes: &[u8]| {
             out.extend_from_slice(bytes);
@@ -177,8 +217,8 @@ impl Operator {
         };
         match self {
             Operator::Request { name, alternative, limit } => {
-                let value = request_value(context.request, name)
-                    .or_else(|| request_value(context.request, alternative.as_deref()?));
+                let value = first_value(context.request, name)
+                    .or_else(|| first_value(context.request, alternative.as_deref()?));
                 value.is_some_and(|value| put(&value[..limit.unwrap_or(usize::MAX).min(value.len())]))
             }
             Operator::Response { name, alternative, limit } => {

@@ -273,6 +273,10 @@ fn pseudo_value<'h>(head: &'h RequestHead, name: &str) -> Option<Option<&'h [u8]
 }
 
 /// The value of a request header by its lowercased name: pseudo headers too, several joined by commas.
+pub(crate) fn first_value<'h>(head: &'h RequestHead, name: &str) -> Option<&'h [u8]> {
+    pseudo_value(head, name).unwrap_or_else(|| head.headers.get(name))
+}
+
 pub fn request_value<'h>(head: &'h RequestHead, name: &str) -> Option<Cow<'h, [u8]>> {
     if let Some(value) = pseudo_value(head, name) {
         return value.map(Cow::Borrowed);

@@ -22,25 +22,62 @@ impl DateCache {
     }
 }
 
+pub(crate) const DAYS: [&str; 7] =
+    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+pub(crate) const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
+/// A day of the Gregorian calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Civil {
+    pub(crate) year: u64,
+    /// 1 to 12.
+    pub(crate) month: u64,
+    /// 1 to 31.
+    pub(crate) day: u64,
+    /// 0 is Sunday.
+    pub(crate) weekday: usize,
+    /// 1 to 366.
+    pub(crate) day_of_year: u64,
+}
+
+impl Civil {
+    /// The day that many days after 1970-01-01, counting years from March.
+    pub(crate) fn of(days: u64) -> Self {
+        let shifted = days + 719_468;
+        let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let from_march = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let march_month = (5 * from_march + 2) / 153;
+        let day = from_march - (153 * march_month + 2) / 5 + 1;
+        let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+        let year = year_of_era + era * 400 + u64::from(month <= 2);
+        let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let day_of_year = if month > 2 { from_march + 60 + u64::from(leap) } else { from_march - 305 };
+        Self { year, month, day, weekday: ((days + 4) % 7) as usize, day_of_year }
+    }
+}
+
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn imf_fixdate(second: u64) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (days, rest) = (second / 86_400, second % 86_400);
-    // Civil date from days since 1970-01-01, counting years from March.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let Civil { year, month, day, weekday, .. } = Civil::of(days);
     format!(
         "{}, {day:02} {} {year} {:02}:{:02}:{:02} GMT",
-        DAYS[(days % 7) as usize],
-        MONTHS[(month - 1) as usize],
+        &DAYS[weekday][..3],
+        &MONTHS[(month - 1) as usize][..3],
         rest / 3600,
         rest % 3600 / 60,
         rest % 60

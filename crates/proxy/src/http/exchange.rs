@@ -1,6 +1,7 @@
 //! One request and its response: the page to read.
 
 mod local;
+mod noted;
 
 use std::future::{Future as _, poll_fn};
 use std::rc::Rc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::noted::{note_response, note_upstream};
 use super::body::RequestBody;
 use super::client::Client;
 use super::head::Method;
@@ -77,6 +79,7 @@ impl<'c> Exchange<'c> {
         }
         let (now, gone) = (Instant::now(), self.record.flags.has(Flags::DOWNSTREAM_TERMINATED));
         let early = gone && now.duration_since(self.record.start) < Resets::EARLY;
+        self.log(now);
         self.record.finish(self.worker, now);
         early
     }
@@ -109,6 +112,7 @@ impl<'c> Exchange<'c> {
             return ended;
         }
         self.record.grpc = super::head::is_grpc(&self.heads.request.headers);
+        self.note_route(&forward.route.name);
         forward.edit_request(self.downstream, &mut self.heads.request);
         if self.client.expects_continue {
             self.heads.request.headers.remove("expect");
@@ -121,7 +125,10 @@ impl<'c> Exchange<'c> {
         let mut upstream = loop {
             let mut asked = None;
             trying.attempts += 1;
-            match self.attempt(permit, snapshot, forward, &mut body, &mut trying).await {
+            self.record.attempts = trying.attempts;
+            let outcome = self.attempt(permit, snapshot, forward, &mut body, &mut trying).await;
+            self.record.request_bytes = body.bytes;
+            match outcome {
                 Ok(upstream) => {
                     if forward.cluster.outlier.is_some() {
                         state.tell(forward.cluster, &upstream.busy.member, Told::of(&self.heads.response));
@@ -186,6 +193,7 @@ impl<'c> Exchange<'c> {
         let cluster = forward.cluster;
         let state = self.worker.upstreams.cluster(cluster);
         let target = select::destination(cluster, &self.heads.request, self.downstream.original_dst);
+        note_upstream(self.downstream, &mut self.heads.notes, None);
         let random = if trying.attempts == 1 { forward.random } else { self.worker.random() };
         let chosen = select::select(snapshot, cluster, &state, target, random, &trying.tried);
         let Some(chosen) = chosen else {
@@ -226,6 +234,7 @@ impl<'c> Exchange<'c> {
             .await?
         };
         trying.reused = upstream.reused;
+        note_upstream(self.downstream, &mut self.heads.notes, Some(&upstream));
         after_other_reads().await;
         let (worker, client, head) = (self.worker, &mut *self.client, &mut self.heads.response);
         // What follows the head of an upgrade belongs to the tunnel.
@@ -285,6 +294,7 @@ impl<'c> Exchange<'c> {
         let (request, response) = (&self.heads.request, &mut self.heads.response);
         self.record.code = response.status;
         self.record.flags = self.record.flags.only(Flags::DELAY_INJECTED);
+        let trailers = note_response(self.downstream, &mut self.heads.notes, trying);
         if response.status >= 500 {
             count(&upstream.busy.member.failures);
         }
@@ -311,13 +321,16 @@ impl<'c> Exchange<'c> {
             *body = RequestBody::new(0);
         }
         let mut flow = Flow::default();
+        flow.trailers = trailers;
         let outcome = self.relay(forward, upstream, body, &mut flow, tunnel).await;
         self.record.response_bytes = flow.bytes;
         self.record.request_bytes = body.bytes;
         if self.record.grpc {
             self.record.grpc_status = grpc_status(&self.heads.response.headers).or(flow.grpc_status);
         }
+        self.heads.notes.trailers = flow.trailers;
         if let Err(flag) = outcome {
+            self.note_broken(flag);
             self.record.flags.add(flag);
             self.client.abort();
         }

@@ -1,5 +1,6 @@
 //! Whether an attempt is followed by another.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::head::{Method, ResponseHead};
@@ -63,19 +64,56 @@ impl Failure {
                 return "upstream request timeout".to_owned();
             }
             Self::Idle => return "stream timeout".to_owned(),
-            Self::Connect(ConnectError::Overflow) => "overflow",
-            Self::Connect(ConnectError::Timeout) => "connection timeout",
-            Self::Connect(ConnectError::Io(_)) => "remote connection failure",
-            Self::Connect(ConnectError::Handshake(_)) => "connection termination",
             Self::Connect(ConnectError::Tls(_) | ConnectError::NotReady) => {
                 "remote connection failure, transport failure reason: TLS"
             }
-            Self::Reset(Broken::Malformed(_)) => "protocol error",
-            Self::Reset(Broken::Reset(_)) => "remote reset",
-            Self::Reset(_) => "connection termination",
+            _ => self.reset_reason(),
         };
         let again = if retried { "retried and the latest reset" } else { "reset" };
         format!("upstream connect error or disconnect/reset before headers. {again} reason: {reason}")
+    }
+
+    /// Envoy's name for what ended the attempt.
+    fn reset_reason(&self) -> &'static str {
+        match self {
+            Self::Connect(ConnectError::Overflow) => "overflow",
+            Self::Connect(ConnectError::Timeout) => "connection timeout",
+            Self::Connect(ConnectError::Io(_) | ConnectError::Tls(_) | ConnectError::NotReady) => {
+                "remote connection failure"
+            }
+            Self::Reset(Broken::Malformed(_)) => "protocol error",
+            Self::Reset(Broken::Reset(_)) => "remote reset",
+            _ => "connection termination",
+        }
+    }
+
+    /// What the transport says of it, as Envoy writes it in access logs; empty where it says nothing.
+    pub(crate) fn transport_failure(&self) -> String {
+        match self {
+            Self::Connect(ConnectError::Io(error)) => {
+                let text = error.raw_os_error().map_or_else(|| error.to_string(), system_text);
+                format!("delayed connect error: {text}")
+            }
+            Self::Connect(error @ (ConnectError::Tls(_) | ConnectError::NotReady)) => error.to_string(),
+            _ => String::new(),
+        }
+    }
+
+    /// Envoy's `%RESPONSE_CODE_DETAILS%`.
+    pub(crate) fn details(&self) -> Cow<'static, str> {
+        match self {
+            Self::NoHost => "no_healthy_upstream".into(),
+            Self::Timeout => "response_timeout".into(),
+            Self::PerTryTimeout => "upstream_per_try_timeout".into(),
+            Self::PerTryIdle => "upstream_per_try_idle_timeout".into(),
+            Self::Idle => "stream_idle_timeout".into(),
+            Self::Connect(_) | Self::Reset(_) => {
+                let (reason, transport) = (self.reset_reason(), self.transport_failure());
+                let bar = if transport.is_empty() { "" } else { "|" };
+                let text = format!("upstream_reset_before_response_started{{{reason}{bar}{transport}}}");
+                text.replace(' ', "_").into()
+            }
+        }
     }
 
     /// The endpoint cannot have begun to act on the request.
@@ -128,6 +166,12 @@ impl Failure {
             && (self.untouched()
                 || (safe(method) && matches!(self, Self::Reset(Broken::Io(_) | Broken::Truncated))))
     }
+}
+
+/// The system's words for an error, without its number.
+fn system_text(number: i32) -> String {
+    let text = std::io::Error::from_raw_os_error(number).to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 fn safe(method: Method) -> bool {

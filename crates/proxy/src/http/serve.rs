@@ -14,6 +14,7 @@ use super::h1::framing::Framing;
 use super::h1::parse::{self, Limits, Malformed, Message};
 use super::head::{RequestHead, ResponseHead, Version};
 use super::stream::{Stream, WireStream};
+use crate::access_log::{self, Entry, Notes};
 use crate::conn::alarm::{Alarm, earliest};
 use crate::conn::registry::{Control, Wish};
 use crate::conn::wire::Wire;
@@ -238,7 +239,16 @@ pub(crate) fn record_malformed(worker: &Worker, downstream: &Downstream, status:
     record.flags.add(Flags::DOWNSTREAM_PROTOCOL_ERROR);
     let protocol_errors = &worker.metrics.downstream_protocol_error;
     protocol_errors.set(protocol_errors.get() + 1);
-    record.finish(worker, Instant::now());
+    let now = Instant::now();
+    if let Some(logs) = downstream.http().map(|http| &http.access_log).filter(|logs| !logs.is_empty()) {
+        let notes = Notes { details: "http1.codec_error".into(), ..Notes::default() };
+        // What was sent was to be HTTP/1.1, if anything.
+        let version = (status != 0).then_some(Version::Http11);
+        let record = &record;
+        let entry = Entry { downstream, request: None, response: None, record, notes: &notes, version, now };
+        access_log::write(worker, logs, &entry);
+    }
+    record.finish(worker, now);
 }
 
 /// Answers what is no request, and records it.

@@ -311,6 +311,8 @@ pub(crate) struct Flow {
     pub(crate) grpc_status: Option<u16>,
     /// The receiver is waited for: there are bytes that it does not take.
     pub(crate) stuck: bool,
+    /// The trailers; nothing where nobody asked for them at the beginning.
+    pub(crate) trailers: Option<Box<Headers>>,
     ended: bool,
     way: splice::Way,
 }
@@ -350,6 +352,9 @@ impl Flow {
                     let trailers = from.take_trailers();
                     self.grpc_status = trailers.as_ref().and_then(grpc_status);
                     to.finish(trailers.as_ref()).map_err(Side::To)?;
+                    if let (Some(kept), Some(trailers)) = (&mut self.trailers, trailers) {
+                        **kept = trailers;
+                    }
                     self.ended = true;
                     self.moved = true;
                 }

@@ -93,6 +93,11 @@ impl Trying {
         usize::try_from(forward.buffer_limit.unwrap_or(KEPT).min(KEPT)).unwrap_or(0)
     }
 
+    /// When the client had sent everything.
+    pub(crate) fn complete(&self) -> Option<Instant> {
+        self.complete
+    }
+
     /// From the end of the request to the head of the response (`x-envoy-upstream-service-time`).
     pub(crate) fn service_time(&self) -> Duration {
         let answered = self.answered.unwrap_or(self.begun);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CorsPolicy, Fault, Http2Settings, Name, RouteConfig};
+use super::{AccessLog, CorsPolicy, Fault, Http2Settings, Name, RouteConfig};
 
 /// A compiled HTTP connection manager.
 #[derive(Clone, Debug)]
@@ -86,6 +86,8 @@ pub struct HttpConnectionManager {
     pub proxy_100_continue: bool,
     /// `scheme_header_transformation.scheme_to_overwrite`.
     pub scheme_override: Option<Box<str>>,
+    /// `access_log`: those that are built.
+    pub access_log: Arc<[AccessLog]>,
 }
 
 /// `forward_client_cert_details` and `set_current_client_cert_details`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-use super::{DownstreamTls, HttpConnectionManager, Name, Provenance};
+use super::{AccessLog, DownstreamTls, HttpConnectionManager, Name, Provenance};
 
 /// A compiled listener.
 #[derive(Clone, Debug)]
@@ -183,6 +183,8 @@ pub struct TcpProxy {
     pub max_connect_attempts: u32,
     /// `max_downstream_connection_duration`.
     pub max_duration: Option<Duration>,
+    /// `access_log`: those that are built.
+    pub access_log: Arc<[AccessLog]>,
     /// Where it came from.
     pub provenance: Option<Provenance>,
 }

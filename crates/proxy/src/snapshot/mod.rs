@@ -21,6 +21,8 @@ mod tls;
 
 use std::sync::Arc;
 
+pub use crate::access_log::AccessLog;
+
 pub use self::builder::{Nack, RawResource, SnapshotBuilder, WARMING, WantChange};
 pub use self::cluster::*;
 pub use self::compile::{Effect, Rule, rules};

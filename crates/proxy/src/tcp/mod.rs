@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
+use crate::access_log::{self, Entry, Notes};
 use crate::conn::alarm::{Alarm, earliest};
 use crate::conn::proxy_protocol::Ends;
 use crate::conn::registry::{Control, Wish};
@@ -15,9 +16,9 @@ use crate::decide::Downstream;
 use crate::http::retry::Failure;
 use crate::http::stream::{Flow, Stream, WireStream};
 use crate::policy;
-use crate::snapshot::TcpProxy;
-use crate::telemetry::Flags;
+use crate::snapshot::{Name, TcpProxy};
 use crate::telemetry::metrics::Target;
+use crate::telemetry::{Flags, Record};
 use crate::upstream::connect::{ConnectError, Connected, connect_over};
 use crate::upstream::limits::Counted;
 use crate::upstream::outlier::Told;
@@ -62,17 +63,17 @@ impl<'r> Relay<'r> {
         Self { worker, downstream, proxy, control }
     }
 
-    /// Chooses an endpoint and connects to it.
+    /// Chooses an endpoint and connects to it; else says why not, and to whom.
     pub(crate) async fn dial(
         worker: &Rc<Worker>,
         original_dst: Option<SocketAddr>,
         proxy: &TcpProxy,
         client: Ends,
-    ) -> Result<Dialled, Flags> {
+    ) -> Result<Dialled, (Flags, Option<Name>)> {
         let snapshot = worker.snapshot();
         let random = worker.random();
-        let cluster = proxy.cluster(random).ok_or(Flags::NO_CLUSTER)?;
-        let cluster = snapshot.cluster(cluster).ok_or(Flags::NO_CLUSTER)?;
+        let cluster = proxy.cluster(random).ok_or((Flags::NO_CLUSTER, None))?;
+        let cluster = snapshot.cluster(cluster).ok_or((Flags::NO_CLUSTER, None))?;
         let _permit = policy::on_connection(cluster);
         let state = worker.upstreams.cluster(cluster);
         let mut tried = Vec::new();
@@ -81,14 +82,14 @@ impl<'r> Relay<'r> {
             let random = worker.random();
             let Some(chosen) = select::select(&snapshot, cluster, &state, original_dst, random, &tried)
             else {
-                return Err(flag);
+                return Err((flag, Some(cluster.name.clone())));
             };
             tried.push(chosen.member.address);
             let busy = Busy::new(state.clone(), chosen.member);
             let Some(counted) = busy.member.room.reserve(cluster.breakers[0].max_connections, false) else {
                 state.failed(cluster, &Failure::Connect(ConnectError::Overflow), None);
                 count(&state.stats.upstream_cx_overflow);
-                return Err(Flags::UPSTREAM_OVERFLOW);
+                return Err((Flags::UPSTREAM_OVERFLOW, Some(cluster.name.clone())));
             };
             let made = match Transport::of(&snapshot, cluster, &busy.member, &[]) {
                 Ok(over) => {
@@ -108,33 +109,61 @@ impl<'r> Relay<'r> {
                 }
             }
         }
-        Err(flag)
+        Err((flag, Some(cluster.name.clone())))
     }
 
     /// Relays until both sides have ended, one has broken, or nothing moved for too long.
     pub(crate) async fn run(self, wire: Wire, dialled: Option<Dialled>) {
-        let target = self.downstream.original_dst;
+        let (start, target) = (Instant::now(), self.downstream.original_dst);
         let dialled = match dialled {
             Some(dialled) => Ok(dialled),
             None => Self::dial(self.worker, target, self.proxy, self.downstream.ends()).await,
         };
-        // Without an endpoint there is nobody to relay to: the client's connection ends.
-        let Ok(Dialled { wire: far, busy, _counted }) = dialled else { return };
+        let mut record = Record::new(start, self.downstream.listener.direction);
+        let Dialled { wire: far, busy, _counted } = match dialled {
+            Ok(dialled) => dialled,
+            // Without an endpoint there is nobody to relay to: the client's connection ends.
+            Err((flag, cluster)) => {
+                record.flags.add(flag);
+                record.cluster = cluster;
+                return self.log(&record, &Notes::default());
+            }
+        };
         let member = busy.member.clone();
         let series = self.worker.metrics.tcp(&member.series, self.downstream.listener.direction, || Target {
             cluster: Some(member.cluster.clone()),
             workload: member.workload.clone(),
         });
         series.borrow_mut().opened += 1;
+        let local = self.logged().then(|| far.local_addr().ok()).flatten();
         let (up, down) = self.pump(wire, far).await;
-        let mut series = series.borrow_mut();
-        series.closed += 1;
-        series.received += up;
-        series.sent += down;
+        {
+            let mut series = series.borrow_mut();
+            series.closed += 1;
+            series.received += up;
+            series.sent += down;
+        }
+        (record.request_bytes, record.response_bytes) = (up, down);
+        (record.member, record.attempts) = (Some(member), 1);
+        self.log(&record, &Notes { upstream_local: local, ..Notes::default() });
+    }
+
+    fn logged(&self) -> bool {
+        !self.proxy.access_log.is_empty()
+    }
+
+    /// Writes the connection's lines.
+    fn log(&self, record: &Record, notes: &Notes) {
+        if self.logged() {
+            let (downstream, now) = (self.downstream, Instant::now());
+            let entry =
+                Entry { downstream, request: None, response: None, record, notes, version: None, now };
+            access_log::write(self.worker, &self.proxy.access_log, &entry);
+        }
     }
 
     /// Returns the bytes passed in each direction: from the client, and to it.
-    async fn pump(self, near: Wire, far: Wire) -> (u64, u64) {
+    async fn pump(&self, near: Wire, far: Wire) -> (u64, u64) {
         let mut near = WireStream::new(near);
         let mut far = WireStream::new(far);
         near.tunnel();

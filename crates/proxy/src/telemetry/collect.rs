@@ -18,6 +18,8 @@ pub(crate) struct Collected {
     pub(crate) connections_total: u64,
     pub(crate) protocol_errors: u64,
     pub(crate) accept_errors: u64,
+    /// Lines of access logs: put into buffers, and dropped.
+    pub(crate) log_lines: [u64; 2],
     pub(crate) tls: [(&'static str, u64); 5],
     /// What hostile clients were sent away for, by Envoy's names.
     pub(crate) sent_away: Vec<(String, u64)>,
@@ -76,6 +78,7 @@ impl Collected {
             connections_total: worker.connections.opened(),
             protocol_errors: worker.metrics.downstream_protocol_error.get(),
             accept_errors: worker.metrics.accept_errors.get(),
+            log_lines: [worker.logs.lines.get(), worker.logs.dropped.get()],
             tls: worker.metrics.tls.all(),
             sent_away: sent_away(&worker.metrics),
         }

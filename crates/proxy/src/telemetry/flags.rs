@@ -4,8 +4,11 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Flags(u32);
 
-/// Bit and name, in Envoy's order of printing.
+/// Bit and name. Envoy prints them in the order in which it sets them.
 const NAMES: [(Flags, &str); 17] = [
+    (Flags::DELAY_INJECTED, "DI"),
+    (Flags::FAULT_INJECTED, "FI"),
+    (Flags::RETRY_LIMIT, "URX"),
     (Flags::NO_HEALTHY_UPSTREAM, "UH"),
     (Flags::UPSTREAM_CONNECT_FAILURE, "UF"),
     (Flags::UPSTREAM_TIMEOUT, "UT"),
@@ -14,15 +17,33 @@ const NAMES: [(Flags, &str); 17] = [
     (Flags::UPSTREAM_TERMINATED, "UC"),
     (Flags::UPSTREAM_OVERFLOW, "UO"),
     (Flags::NO_ROUTE, "NR"),
-    (Flags::DELAY_INJECTED, "DI"),
-    (Flags::FAULT_INJECTED, "FI"),
     (Flags::DOWNSTREAM_TERMINATED, "DC"),
-    (Flags::RETRY_LIMIT, "URX"),
     (Flags::STREAM_IDLE_TIMEOUT, "SI"),
     (Flags::DOWNSTREAM_PROTOCOL_ERROR, "DPE"),
     (Flags::UPSTREAM_PROTOCOL_ERROR, "UPE"),
     (Flags::NO_CLUSTER, "NC"),
     (Flags::OVERLOAD, "OM"),
+];
+
+/// The long names, in the order of [`NAMES`].
+const LONG: [&str; NAMES.len()] = [
+    "DelayInjected",
+    "FaultInjected",
+    "UpstreamRetryLimitExceeded",
+    "NoHealthyUpstream",
+    "UpstreamConnectionFailure",
+    "UpstreamRequestTimeout",
+    "LocalReset",
+    "UpstreamRemoteReset",
+    "UpstreamConnectionTermination",
+    "UpstreamOverflow",
+    "NoRouteFound",
+    "DownstreamConnectionTermination",
+    "StreamIdleTimeout",
+    "DownstreamProtocolError",
+    "UpstreamProtocolError",
+    "NoClusterFound",
+    "OverloadManagerTerminated",
 ];
 
 impl Flags {
@@ -62,16 +83,31 @@ impl Flags {
     pub(crate) fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
+
+    /// Written by their long names.
+    pub(crate) fn long(self) -> impl std::fmt::Display {
+        std::fmt::from_fn(move |f| {
+            self.names(f, NAMES.iter().zip(LONG).map(|((flag, _), name)| (*flag, name)))
+        })
+    }
+
+    fn names(
+        self,
+        f: &mut std::fmt::Formatter<'_>,
+        names: impl Iterator<Item = (Self, &'static str)>,
+    ) -> std::fmt::Result {
+        let mut first = true;
+        for (_, name) in names.filter(|(flag, _)| self.has(*flag)) {
+            write!(f, "{}{name}", if first { "" } else { "," })?;
+            first = false;
+        }
+        if first { f.write_str("-") } else { Ok(()) }
+    }
 }
 
 impl std::fmt::Display for Flags {
     /// `-` for none, else the names separated by commas.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut first = true;
-        for (_, name) in NAMES.iter().filter(|(flag, _)| self.has(*flag)) {
-            write!(f, "{}{name}", if first { "" } else { "," })?;
-            first = false;
-        }
-        if first { f.write_str("-") } else { Ok(()) }
+        self.names(f, NAMES.iter().copied())
     }
 }

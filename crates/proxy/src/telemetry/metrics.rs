@@ -335,7 +335,8 @@ mod metrics_test {
         let mut flags = Flags::named("UF");
         assert_eq!(Flags::NONE.to_string(), "-");
         flags.add(Flags::named("URX"));
-        assert_eq!(flags.to_string(), "UF,URX");
+        assert_eq!(flags.to_string(), "URX,UF");
+        assert_eq!(flags.long().to_string(), "UpstreamRetryLimitExceeded,UpstreamConnectionFailure");
         assert_eq!(Flags::named("XX"), Flags::NONE);
     }
 }

@@ -1,6 +1,7 @@
 //! One attempt at one endpoint: a connection with the request's head on it, then its response.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub(crate) struct Upstream {
     pub(crate) stream: Stream,
     pub(crate) busy: Busy,
     lease: Option<Lease>,
-    _place: Option<shared::Place>,
+    place: Option<shared::Place>,
     /// The connection carried other requests before.
     pub(crate) reused: bool,
     /// Bytes of a response have come.
@@ -168,7 +169,7 @@ impl Upstream {
             busy,
             reused: lease.reused(),
             lease: Some(lease),
-            _place: None,
+            place: None,
             answered: false,
             message: Message::default(),
             method,
@@ -234,7 +235,7 @@ impl Upstream {
             stream: Stream::Wire(stream),
             busy,
             lease: Some(Lease::new(made.counted, cluster, sending.client, transport)),
-            _place: None,
+            place: None,
             reused: false,
             answered: true,
             message: Message::default(),
@@ -266,7 +267,7 @@ impl Upstream {
             busy,
             reused,
             lease: None,
-            _place: Some(place),
+            place: Some(place),
             answered: false,
             message: Message::default(),
             method: head.method,
@@ -348,6 +349,14 @@ impl Upstream {
             Stream::H2(stream) if stream.recv_done() => Some(0),
             Stream::H2(_) if self.method == Method::Head => None,
             Stream::H2(_) => head.headers.get("content-length").and_then(parse::decimal),
+        }
+    }
+
+    /// Our end of the connection.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.stream {
+            Stream::Wire(stream) => stream.wire.local_addr().ok(),
+            Stream::H2(_) => self.place.as_ref()?.local_addr(),
         }
     }
 

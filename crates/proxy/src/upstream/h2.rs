@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ struct Streams {
     opened: Instant,
     /// When the last one ended.
     rested: Cell<Instant>,
+    /// Our end of it.
+    local: Option<SocketAddr>,
 }
 
 /// A stream's place on its connection.
@@ -46,6 +49,13 @@ struct Streams {
 pub(crate) struct Place {
     streams: Rc<Streams>,
     room: Rc<Room>,
+}
+
+impl Place {
+    /// Our end of the connection.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        self.streams.local
+    }
 }
 
 impl Drop for Place {
@@ -194,6 +204,7 @@ async fn handshake(
         .initial_connection_window_size(settings.connection_window.unwrap_or(4 << 20))
         .max_send_buffer_size(256 * 1024)
         .max_header_list_size(64 * 1024);
+    let local = wire.local_addr().ok();
     let io = Metered::new(Replayed::new(wire), false);
     let (sender, mut connection) = builder.handshake(io).await.map_err(ConnectError::Handshake)?;
     let silent = silent(connection.ping_pong(), *settings);
@@ -209,7 +220,8 @@ async fn handshake(
         alive.set(false);
     });
     let now = Instant::now();
-    let streams = Streams { count: Cell::new(0), total: Cell::new(0), opened: now, rested: Cell::new(now) };
+    let streams =
+        Streams { count: Cell::new(0), total: Cell::new(0), opened: now, rested: Cell::new(now), local };
     let streams = Rc::new(streams);
     Ok(Shared { sender, open, streams, transport })
 }

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use crate::access_log::Notes;
+use crate::access_log::sink::{Logs, Writers};
 use crate::config::WorkloadNetwork;
 use crate::conn::buffers::Buffers;
 use crate::conn::registry::Registry;
@@ -33,6 +35,8 @@ pub(crate) struct Published {
     pub(crate) ledger: Arc<Ledger>,
     /// How much of its means the process uses.
     pub(crate) overload: Arc<Overload>,
+    /// The files of access logs.
+    pub(crate) logs: Arc<Writers>,
 }
 
 impl Published {
@@ -58,6 +62,8 @@ impl Published {
 pub(crate) struct Heads {
     pub(crate) request: RequestHead,
     pub(crate) response: ResponseHead,
+    /// What else its access log says.
+    pub(crate) notes: Notes,
 }
 
 /// How many unused pairs of heads a worker keeps.
@@ -75,6 +81,8 @@ pub(crate) struct Worker {
     pub(crate) upstreams: Upstreams,
     pub(crate) metrics: Metrics,
     pub(crate) date: DateCache,
+    /// Lines of access logs that wait to be written.
+    pub(crate) logs: Rc<Logs>,
     /// This machine's address, if it has one besides loopback.
     pub(crate) machine: Option<IpAddr>,
     published: Arc<Published>,
@@ -105,6 +113,7 @@ impl Worker {
             upstreams: Upstreams::new(published.ledger.clone(), network),
             metrics: Metrics::default(),
             date: DateCache::default(),
+            logs: Logs::new(published.logs.clone()),
             machine: crate::sockets::machine_address(),
             seen: Cell::new(snapshot.generation),
             snapshot: RefCell::new(Rc::new(snapshot)),
@@ -174,6 +183,7 @@ impl Worker {
         if kept.len() < HEADS_KEPT {
             heads.request.clear();
             heads.response.clear();
+            heads.notes.clear();
             heads.request.headers.shrink();
             heads.response.headers.shrink();
             kept.push(heads);

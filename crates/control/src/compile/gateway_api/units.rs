@@ -147,7 +147,7 @@ fn listener(cx: &Cx<'_>, id: &ParentId, port: u16) -> Value {
     let speaks = |protocol: &str| table::ports(&attachment).contains(&(port, protocol));
     if speaks("HTTP") {
         let routes = Routes::Named(route_name(id, port, None));
-        let manager = hcm::connection_manager(Side::Gateway, &format!("http.{port}"), routes);
+        let manager = hcm::connection_manager(cx, Side::Gateway, &format!("http.{port}"), routes);
         message.filter_chains = vec![hcm::chain("http", None, hcm::http_connection_filter(&manager))];
     } else if speaks("HTTPS") || speaks("TLS") {
         message.listener_filters = vec![hcm::tls_inspector()];

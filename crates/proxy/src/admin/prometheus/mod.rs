@@ -52,11 +52,15 @@ impl Exposition {
         let mut clusters: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         let (mut connections, mut connections_total) = (0, 0);
         let mut tls: BTreeMap<&'static str, u64> = BTreeMap::new();
+        let mut logs = BTreeMap::from(plane.published.logs.counts.all());
         for worker in plane.collect().await {
             connections += worker.connections;
             connections_total += worker.connections_total;
             for (name, value) in worker.tls {
                 *tls.entry(name).or_default() += value;
+            }
+            for (name, value) in super::clusters::LOG_LINES.into_iter().zip(worker.log_lines) {
+                *logs.entry(name).or_default() += value;
             }
             for series in &worker.http {
                 let labels = labels::http(config, &series.outcome, &series.target);
@@ -84,6 +88,10 @@ impl Exposition {
         );
         for (name, value) in tls {
             let _ = writeln!(rest, "# TYPE envoy_listener_{name} counter\nenvoy_listener_{name} {value}");
+        }
+        for (name, value) in logs {
+            let name = name.replace('.', "_");
+            let _ = writeln!(rest, "# TYPE envoy_{name} counter\nenvoy_{name} {value}");
         }
         for (name, kind, value) in [
             ("server_uptime", "gauge", uptime),

@@ -10,6 +10,7 @@ use super::{Ended, Exchange};
 use crate::decide::{self, FaultOutcome, Forward, LocalReply, Respond};
 use crate::http::answer;
 use crate::http::retry::{self, Failure};
+use crate::http::stream::grpc_status;
 use crate::http::trying::Trying;
 use crate::telemetry::Flags;
 use crate::upstream::connect::ConnectError;
@@ -37,6 +38,7 @@ impl Exchange<'_> {
         }
         let abort = fault.abort.as_ref()?;
         self.record.flags.add(Flags::FAULT_INJECTED);
+        self.note("fault_filter_abort");
         let (request, response) = (&self.heads.request, &mut self.heads.response);
         response.clear();
         let body = decide::local_reply(LocalReply::from(abort), request, response);
@@ -71,6 +73,7 @@ impl Exchange<'_> {
     /// Answers for an endpoint that did not.
     pub(super) async fn fail(&mut self, forward: &Forward<'_>, failure: &Failure, trying: &Trying) -> Ended {
         self.record.attempts = trying.attempts;
+        self.note_failure(failure, trying);
         let complete = self.client.stream.recv_done();
         let (status, text) = (failure.status(complete), failure.body(trying.retries > 0));
         let (request, response) = (&self.heads.request, &mut self.heads.response);
@@ -95,9 +98,13 @@ impl Exchange<'_> {
 
     /// Answers as the configuration says.
     pub(super) async fn answer(&mut self, respond: &Respond<'_>) -> Ended {
-        let (request, response) = (&self.heads.request, &mut self.heads.response);
         self.record.flags.add(Flags::named(respond.flag));
         self.record.grpc = respond.grpc;
+        self.note(respond.details);
+        if let Some(matched) = &respond.matched {
+            self.note_route(&matched.route.name);
+        }
+        let (request, response) = (&self.heads.request, &mut self.heads.response);
         response.clear();
         let body = respond.write_head(self.downstream, request, response);
         self.send_answer(body).await
@@ -111,6 +118,9 @@ impl Exchange<'_> {
         }
         self.finish_head(false);
         self.record.code = self.heads.response.status;
+        if self.record.grpc {
+            self.record.grpc_status = grpc_status(&self.heads.response.headers);
+        }
         let length = body.len() as u64;
         self.record.response_bytes = length;
         let sent = match self.client.send_head(&mut self.heads.response, Some(length)) {
@@ -125,6 +135,7 @@ impl Exchange<'_> {
 
     pub(super) fn client_gone(&mut self) -> Ended {
         self.record.flags.add(Flags::DOWNSTREAM_TERMINATED);
+        self.note("downstream_remote_disconnect");
         self.client.abort();
         Ended(())
     }

@@ -12,7 +12,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::google::protobuf::Any;
 
 use super::judge::{Compiled, Listed, Refusal, judge};
-use super::{filter, options, route, value};
+use super::{access_log, filter, options, route, value};
 use crate::snapshot::{
     ClientCert, Codec, EscapedSlashes, FilterOverrides, ForwardClientCert, Http2Settings,
     HttpConnectionManager, HttpFilter, Name, RouteSource, RouterOptions, ServerHeader, StripPort,
@@ -28,9 +28,9 @@ judge!(manager, envoy_types::pb::envoy::extensions::filters::network::http_conne
         always_set_request_id_in_response, proxy_100_continue, upgrade_configs, normalize_path, merge_slashes,
         path_with_escaped_slashes_action, strip_matching_host_port,
         strip_trailing_host_dot, append_x_forwarded_port, route_specifier, strip_port_mode, forward_client_cert_details,
-        set_current_client_cert_details],
+        set_current_client_cert_details, access_log],
     listed: [stream_error_on_invalid_http_message, add_user_agent, tracing, http1_safe_max_connection_duration, http3_protocol_options, stream_flush_timeout,
-        drain_timeout_jitter, delayed_close_timeout, access_log, access_log_flush_interval,
+        drain_timeout_jitter, delayed_close_timeout, access_log_flush_interval,
         flush_access_log_on_new_request, access_log_options, internal_address_config,
         represent_ipv4_remote_address_as_ipv4_mapped_ipv6, proxy_status_config, append_local_overload,
         request_id_extension, add_proxy_protocol_connection_state],
@@ -134,6 +134,7 @@ pub(crate) fn compile(
         http2: http2(value, seen).map_err(|error| error.within("http2_protocol_options"))?,
         proxy_100_continue: value.proxy_100_continue,
         scheme_override: scheme(value.scheme_header_transformation.as_ref())?,
+        access_log: access_log::compile(&value.access_log, seen)?,
     })
 }
 

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::judge::{Compiled, Listed, Refusal, judge};
 use super::tls::{DOWNSTREAM, downstream_tls};
-use super::{cluster, http, proxy_protocol, value};
+use super::{access_log, cluster, http, proxy_protocol, value};
 use crate::snapshot::{
     ChainMatch, Direction, DownstreamTls, FilterChain, Inspect, Listener, Name, NetworkFilter, SourceType,
     TcpProxy, TlsInspect,
@@ -39,8 +39,9 @@ judge!(chain_match, envoy_types::pb::envoy::config::listener::v3::FilterChainMat
         server_names, transport_protocol, application_protocols],
     listed: [], refused: [address_suffix, suffix_len]);
 judge!(tcp_proxy, envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy as "TcpProxy",
-    acts: [cluster_specifier, idle_timeout, max_connect_attempts, max_downstream_connection_duration],
-    listed: [stat_prefix, downstream_idle_timeout, upstream_idle_timeout, access_log, backoff_options, hash_policy,
+    acts: [cluster_specifier, idle_timeout, max_connect_attempts, max_downstream_connection_duration,
+        access_log],
+    listed: [stat_prefix, downstream_idle_timeout, upstream_idle_timeout, backoff_options, hash_policy,
         max_downstream_connection_duration_jitter_percentage, access_log_flush_interval, flush_access_log_on_connected,
         access_log_options, proxy_protocol_tlvs, proxy_protocol_tlv_merge_policy, upstream_connect_mode,
         max_early_data_bytes, check_drain_close],
@@ -326,6 +327,7 @@ fn tcp_proxy_of(value: &tcp::TcpProxy, seen: &mut Listed) -> Compiled<TcpProxy> 
         )?,
         max_connect_attempts: value.max_connect_attempts.as_ref().map_or(1, |most| most.value.max(1)),
         max_duration: value::limit(longest, "max_downstream_connection_duration", None)?,
+        access_log: access_log::compile(&value.access_log, seen)?,
         provenance: None,
     })
 }

@@ -2,6 +2,7 @@
 
 #![allow(deprecated, reason = "deprecated xDS fields are judged like every other")]
 
+pub(crate) mod access_log;
 pub(crate) mod action;
 pub(crate) mod cluster;
 pub(crate) mod credentials;
@@ -34,6 +35,9 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         options::common::RULES,
         options::http1::RULES,
         options::http2::RULES,
+        access_log::log::RULES,
+        access_log::file_log::RULES,
+        access_log::format_string::RULES,
         filter::cors_policy::RULES,
         filter::http_fault::RULES,
         route::config::RULES,
