@@ -66,8 +66,13 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn next(&mut self) -> Vec<u8> {
-        let young = !self.young.is_empty() && self.random.u8(..4) == 0;
-        mutate(if young { &self.young } else { &self.good }, &mut self.random)
+        let from = match self.random.u8(..4) {
+            0 if !self.young.is_empty() => &self.young,
+            // What is kept is often what is refused in a new way; without a guide good input leads further.
+            1 | 2 if !self.coverage.counts() => return mutate(self.target.corpus, &mut self.random),
+            _ => &self.good,
+        };
+        mutate(from, &mut self.random)
     }
 
     /// Runs inputs; the one that panicked is the error.
@@ -147,10 +152,12 @@ impl Run<'_> {
                 self.last_new.as_secs()
             );
         }
-        if share < LEAST_SHARE {
+        // A guide leads to refusals as well.
+        let enough = share >= LEAST_SHARE || self.coverage.counts();
+        if !enough {
             println!("{name}: too few inputs got behind the parser: its corpus no longer is good input");
         }
-        share >= LEAST_SHARE
+        enough
     }
 }
 

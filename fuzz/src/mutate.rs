@@ -1,8 +1,9 @@
 //! Random changes of inputs.
 
 /// A corpus entry with a few random changes.
-pub(crate) fn mutate(pool: &[Vec<u8>], random: &mut fastrand::Rng) -> Vec<u8> {
-    let mut input = pool.get(random.usize(..pool.len().max(1))).cloned().unwrap_or_default();
+pub(crate) fn mutate(pool: &[impl AsRef<[u8]>], random: &mut fastrand::Rng) -> Vec<u8> {
+    let mut input =
+        pool.get(random.usize(..pool.len().max(1))).map(|input| input.as_ref().to_vec()).unwrap_or_default();
     for _ in 0..random.usize(1..6) {
         let at = random.usize(..=input.len());
         match random.u8(..8) {
@@ -38,7 +39,7 @@ pub(crate) fn mutate(pool: &[Vec<u8>], random: &mut fastrand::Rng) -> Vec<u8> {
                 input.splice(at..at, token.iter().copied());
             }
             4 => {
-                if let Some(other) = pool.get(random.usize(..pool.len().max(1))) {
+                if let Some(other) = pool.get(random.usize(..pool.len().max(1))).map(AsRef::as_ref) {
                     let from = random.usize(..=other.len());
                     input.truncate(at);
                     input.extend_from_slice(&other[from..]);
