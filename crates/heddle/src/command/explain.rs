@@ -53,9 +53,13 @@ fn from_files(args: &ExplainArgs) -> Result<World, String> {
     for finding in documents.findings.iter().filter(|f| f.severity == Severity::Error) {
         output::error(&finding.to_string());
     }
+    Ok(world_of(documents))
+}
+
+fn world_of(documents: Documents) -> World {
     let changes: Vec<Change> =
         documents.objects.into_iter().map(|o| Change::Put { source: 0, object: Arc::new(o) }).collect();
-    Ok(World::new(MeshConfig::default()).apply(&changes).0)
+    World::new(MeshConfig::default()).apply(&changes).0
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
@@ -129,4 +133,88 @@ pub(crate) async fn summary(
     let origin =
         route.and_then(|r| r.origin.clone()).unwrap_or_else(|| "the service's default route".to_owned());
     Ok(format!("{origin}: {}", answer.verdict))
+}
+
+#[cfg(test)]
+mod explain_test {
+    use super::*;
+
+    const SHOP: &str = r"
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: { name: shop }
+spec:
+  servers:
+  - port: { number: 8443, name: https, protocol: HTTPS }
+    hosts: [a.test]
+    tls: { mode: SIMPLE, credentialName: shop }
+  - port: { number: 8443, name: more, protocol: HTTPS }
+    hosts: [b.test]
+    tls: { mode: SIMPLE, credentialName: absent }
+  - port: { number: 8443, name: tls, protocol: TLS }
+    hosts: [c.test]
+    tls: { mode: PASSTHROUGH }
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: back }
+spec:
+  hosts: [back.test]
+  ports: [{ number: 80, name: http, protocol: HTTP }, { number: 90, name: tcp, protocol: TCP }]
+  resolution: STATIC
+  endpoints: [{ address: 10.0.0.1 }]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: shop }
+spec:
+  hosts: [a.test, b.test, c.test]
+  gateways: [shop]
+  http: [{ route: [{ destination: { host: back.test, port: { number: 80 } } }] }]
+  tls: [{ match: [{ sniHosts: [c.test] }], route: [{ destination: { host: back.test, port: { number: 90 } } }] }]
+---
+";
+
+    fn world() -> World {
+        let pair = rcgen::generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap();
+        let encoded = |text: String| base64::Engine::encode(&base64::prelude::BASE64_STANDARD, text);
+        let (cert, key) = (encoded(pair.cert.pem()), encoded(pair.signing_key.serialize_pem()));
+        let secret = format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{ name: shop }}\ntype: kubernetes.io/tls\ndata: {{ tls.crt: {cert}, tls.key: {key} }}\n"
+        );
+        let mut documents = Documents::default();
+        documents.take(&format!("{SHOP}{secret}"), "shop.yaml", "default");
+        assert_eq!(documents.refused, 0, "{:?}", documents.findings);
+        world_of(documents)
+    }
+
+    #[test]
+    fn what_becomes_of_tls_at_a_gateway() {
+        let world = world();
+        let ask = |url: &str| {
+            let question = Question {
+                method: "GET".to_owned(),
+                url: url.to_owned(),
+                gateway: "istio:default/shop".to_owned(),
+                ..Question::default()
+            };
+            let answer = question.ask(&world).unwrap();
+            (answer.verdict, answer.forwarded)
+        };
+        assert_eq!(ask("https://a.test:8443/x"), ("to outbound|80||back.test".to_owned(), true));
+        assert_eq!(
+            ask("https://c.test:8443/"),
+            ("TLS as it comes to outbound|90||back.test".to_owned(), true)
+        );
+        for (url, why) in [
+            ("https://b.test:8443/", "cannot be served"),
+            ("https://d.test:8443/", "takes TLS for \"d.test\""),
+            ("http://a.test:8443/", "ask with https://"),
+        ] {
+            let (verdict, forwarded) = ask(url);
+            assert!(!forwarded && verdict.contains(why), "{url}: {verdict}");
+        }
+        let inside = Question { url: "https://a.test/".to_owned(), ..Question::default() };
+        assert!(inside.ask(&world).unwrap_err().contains("--gateway"));
+    }
 }

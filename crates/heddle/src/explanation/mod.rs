@@ -1,6 +1,9 @@
 //! Where a request would go and why: the control plane's own compile and the proxy's own decision, without a wire
 //! between them. `heddle explain -f`, the API's `/debug/explain` and the demo all ask here.
 
+mod described;
+mod target;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -10,16 +13,18 @@ use std::{
 
 use heddle_control::{Scope, World, compile};
 use heddle_proxy::{
-    decide::{
-        Connection, Decision, Downstream, Explain, Forward, Names, Respond, Step, decide_with,
-        match_filter_chain, prepare,
-    },
+    decide::{Connection, Downstream, Explain, Step, decide_with, match_filter_chain, prepare},
     http::head::{RequestHead, Scheme},
-    snapshot::{Listener, RetryOn, Snapshot, SnapshotBuilder},
+    snapshot::{FilterChain, Given, Listener, NetworkFilter, Snapshot, SnapshotBuilder},
 };
 use heddle_xds::{ClientKind, NodeInfo, ResourceType, View};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use self::{
+    described::{describe, respond},
+    target::Target,
+};
 
 /// The outbound address of a workload that is only imagined.
 const OUTBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15001);
@@ -29,7 +34,7 @@ const OUTBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15
 #[serde(default)]
 pub(crate) struct Question {
     pub(crate) method: String,
-    /// `http://HOST[:PORT]/PATH`
+    /// `http://HOST[:PORT]/PATH`, or `https://` for a gateway.
     pub(crate) url: String,
     pub(crate) headers: Vec<(String, String)>,
     /// `NAMESPACE/WORKLOAD`
@@ -68,6 +73,11 @@ impl Question {
     /// When the question cannot be asked: a URL that is none, a gateway that does not exist.
     pub(crate) fn ask(&self, world: &World) -> Result<Answer, String> {
         let target = Target::parse(&self.url)?;
+        if target.tls && self.gateway.is_empty() {
+            return Err("programs in the mesh make TLS themselves, and a proxy passes it on by its destination: ask with \
+                        http://, or for a gateway with --gateway"
+                .to_owned());
+        }
         let scope = Scope::of(&self.node(world), |key| world.reads_label(key))?;
         let snapshot = snapshot(&compile(world, &scope).view)?;
         let listener = self.listener(&snapshot, &target)?;
@@ -78,15 +88,17 @@ impl Question {
             destination,
             source,
             direct_source: source.ip(),
-            server_name: "",
-            transport_protocol: "raw_buffer",
-            application_protocols: &["http/1.1"],
+            server_name: target.server_name(),
+            transport_protocol: if target.tls { "tls" } else { "raw_buffer" },
+            application_protocols: if target.tls { &["h2", "http/1.1"] } else { &["http/1.1"] },
         };
-        let chain = match_filter_chain(&listener, &connection)
-            .ok_or_else(|| {
-                format!("listener {} has no filter chain for such a connection", listener.name.as_str())
-            })?
-            .clone();
+        let chain = match match_filter_chain(&listener, &connection) {
+            Some(chain) => chain.clone(),
+            None => return Ok(no_chain(&listener, &target)),
+        };
+        if let Some(answer) = before_http(&snapshot, &chain, &target) {
+            return Ok(answer);
+        }
         let downstream = Downstream {
             listener,
             chain,
@@ -95,8 +107,8 @@ impl Question {
             passed_on_by: None,
             original_dst: None,
             machine: None,
-            scheme: Scheme::Http,
-            server_name: None,
+            scheme: if target.tls { Scheme::Https } else { Scheme::Http },
+            server_name: Some(target.server_name().into()).filter(|_| target.tls),
             client_cert: None,
             connection_id: 1,
         };
@@ -175,6 +187,66 @@ impl Question {
     }
 }
 
+/// Why nothing serves such a connection.
+fn no_chain(listener: &Listener, target: &Target) -> Answer {
+    let name = listener.name.as_str();
+    let mut chains = listener.chains.iter().chain(&listener.default_chain);
+    closed(match target.tls {
+        true => format!("no server of {name} takes TLS for {:?}", target.server_name()),
+        false if chains.all(|chain| chain.tls.is_some()) => {
+            format!("{name} takes nothing but TLS: ask with https://")
+        }
+        false => format!("{name} has no filter chain for it"),
+    })
+}
+
+fn closed(why: String) -> Answer {
+    Answer {
+        verdict: format!("the connection is closed: {why}"),
+        forwarded: false,
+        steps: Vec::new(),
+        effects: Vec::new(),
+    }
+}
+
+/// The answer where no request is read.
+fn before_http(snapshot: &Snapshot, chain: &FilterChain, target: &Target) -> Option<Answer> {
+    match (&chain.filter, &chain.tls) {
+        (NetworkFilter::Close, _) => Some(closed(format!("{} cannot be served", chain.name))),
+        (NetworkFilter::Tcp(proxy), tls) => {
+            let names: Vec<&str> = proxy.clusters.iter().map(|(name, _)| name.as_str()).collect();
+            let what = match (target.tls, tls) {
+                (true, None) => "TLS as it comes",
+                (true, Some(_)) => "what is in TLS",
+                (false, _) => "bytes",
+            };
+            let origin = proxy.provenance.as_ref().map(|of| format!("{} {}", of.object, of.field));
+            Some(Answer {
+                verdict: format!("{what} to {}", names.join(" or ")),
+                forwarded: !names.is_empty(),
+                steps: vec![Looked {
+                    what: "filter chain".to_owned(),
+                    name: chain.name.to_string(),
+                    outcome: "passes bytes on".to_owned(),
+                    taken: true,
+                    origin,
+                }],
+                effects: Vec::new(),
+            })
+        }
+        (NetworkFilter::Http(_), Some(tls)) => {
+            let missing = tls.common.certificates.iter().find_map(|given| match given {
+                Given::Secret(name) if !snapshot.secrets.contains_key(name) => Some(name),
+                _ => None,
+            });
+            missing.map(|name| closed(format!("its certificate, secret {}, is missing", name.as_str())))
+        }
+        (NetworkFilter::Http(_), None) => {
+            target.tls.then(|| closed(format!("{} does not take TLS", chain.name)))
+        }
+    }
+}
+
 /// Time-independent randomness is enough: a weighted route shows one possible draw.
 fn fastrand_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
@@ -191,7 +263,14 @@ impl From<Step> for Looked {
 /// What the proxy would build from a view.
 fn snapshot(view: &View) -> Result<Arc<Snapshot>, String> {
     let mut builder = SnapshotBuilder::new();
-    for kind in [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Listener, ResourceType::Route] {
+    let kinds = [
+        ResourceType::Secret,
+        ResourceType::Cluster,
+        ResourceType::Endpoint,
+        ResourceType::Listener,
+        ResourceType::Route,
+    ];
+    for kind in kinds {
         for resource in view.iter(kind) {
             builder.apply(kind, &resource.name, &resource.body).map_err(|nack| {
                 format!("the proxy would refuse {nack}; this is a fault of heddle's, please report it")
@@ -203,95 +282,6 @@ fn snapshot(view: &View) -> Result<Arc<Snapshot>, String> {
     builder.publish(now);
     builder.publish(now + Duration::from_secs(60));
     Ok(builder.current().clone())
-}
-
-type Described = (String, bool, Vec<(String, String)>);
-
-fn describe(snapshot: &Snapshot, decision: Decision<'_>) -> Described {
-    match decision {
-        Decision::Forward(forward) => forwarded(snapshot, &forward),
-        Decision::Respond(answer) => respond(&answer),
-        Decision::Need(Names::Routes(name)) => {
-            (format!("route configuration {} is missing", name.as_str()), false, Vec::new())
-        }
-        Decision::Need(Names::VirtualHost(_, host)) => {
-            (format!("no virtual host for {host}"), false, Vec::new())
-        }
-    }
-}
-
-fn forwarded(snapshot: &Snapshot, forward: &Forward<'_>) -> Described {
-    let mut effects = Vec::new();
-    let mut say = |name: &str, value: String| effects.push((name.to_owned(), value));
-    say("timeout", forward.timeout.map_or("none (default)".to_owned(), |t| format!("{t:?}")));
-    say("retries", retries(forward.max_retries, forward.retry_on));
-    if let Some(fault) = &forward.fault {
-        if let Some(delay) = fault.delay {
-            say("fault", format!("delayed by {delay:?}"));
-        }
-        if let Some(abort) = &fault.abort {
-            say("fault", format!("answered {} in place of the service", abort.status));
-        }
-    }
-    for mirror in &forward.mirrors {
-        say("mirrored to", mirror.cluster.name.as_str().to_owned());
-    }
-    if let Some(set) = snapshot.endpoints(forward.cluster) {
-        say("endpoints", set.endpoints.len().to_string());
-    }
-    let aborted = forward.fault.as_ref().and_then(|f| f.abort.as_ref()).map(|a| a.status);
-    match aborted {
-        Some(status) => (
-            format!("answered {status} by a fault, before {}", forward.cluster.name.as_str()),
-            false,
-            effects,
-        ),
-        None => (format!("to {}", forward.cluster.name.as_str()), true, effects),
-    }
-}
-
-/// `2 on connect-failure,unavailable`
-fn retries(most: u32, on: RetryOn) -> String {
-    if most == 0 || on.is_empty() { "none".to_owned() } else { format!("{most} on {on}") }
-}
-
-fn respond(answer: &Respond<'_>) -> Described {
-    let mut effects: Vec<(String, String)> = answer
-        .headers
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), String::from_utf8_lossy(value).into_owned()))
-        .collect();
-    if !answer.flag.is_empty() {
-        effects.push(("response flag".to_owned(), answer.flag.to_owned()));
-    }
-    if !answer.body.is_empty() {
-        effects.push(("body".to_owned(), String::from_utf8_lossy(&answer.body).into_owned()));
-    }
-    (format!("answered {} by the proxy", answer.status), false, effects)
-}
-
-/// The parts of a URL that a proxy sees.
-struct Target {
-    authority: String,
-    port: u16,
-    path: String,
-}
-
-impl Target {
-    fn parse(url: &str) -> Result<Self, String> {
-        let wrong = || format!("`{url}` is no URL: expected http://HOST[:PORT]/PATH");
-        let uri: http::Uri = url.parse().map_err(|_| wrong())?;
-        let authority = uri.authority().ok_or_else(wrong)?;
-        if uri.scheme_str() == Some("https") {
-            return Err("https cannot be explained: TLS is not built yet; ask with http://".to_owned());
-        }
-        let path = uri.path_and_query().map_or("/", |p| p.as_str());
-        Ok(Self {
-            authority: authority.to_string(),
-            port: authority.port_u16().unwrap_or(80),
-            path: path.to_owned(),
-        })
-    }
 }
 
 /// The answer as lines for a person.
