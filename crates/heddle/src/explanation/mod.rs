@@ -29,6 +29,9 @@ use self::{
 /// The outbound address of a workload that is only imagined.
 const OUTBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15001);
 
+/// The cluster that takes nothing: what a server that cannot be served leads to.
+const BLACK_HOLE: &str = "BlackHoleCluster";
+
 /// A request that is not sent.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -193,8 +196,8 @@ fn no_chain(listener: &Listener, target: &Target) -> Answer {
     let mut chains = listener.chains.iter().chain(&listener.default_chain);
     closed(match target.tls {
         true => format!("no server of {name} takes TLS for {:?}", target.server_name()),
-        false if chains.all(|chain| chain.tls.is_some()) => {
-            format!("{name} takes nothing but TLS: ask with https://")
+        false if chains.any(|chain| chain.tls.is_some()) => {
+            format!("no server of {name} takes what is not TLS: ask with https://")
         }
         false => format!("{name} has no filter chain for it"),
     })
@@ -215,6 +218,12 @@ fn before_http(snapshot: &Snapshot, chain: &FilterChain, target: &Target) -> Opt
         (NetworkFilter::Close, _) => Some(closed(format!("{} cannot be served", chain.name))),
         (NetworkFilter::Tcp(proxy), tls) => {
             let names: Vec<&str> = proxy.clusters.iter().map(|(name, _)| name.as_str()).collect();
+            if names == [BLACK_HOLE] {
+                return Some(closed(format!(
+                    "{} cannot be served; the status of its Gateway says why",
+                    chain.name
+                )));
+            }
             let what = match (target.tls, tls) {
                 (true, None) => "TLS as it comes",
                 (true, Some(_)) => "what is in TLS",
