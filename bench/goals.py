@@ -181,6 +181,13 @@ def memory(names, a, base, write):
         h = subprocess.Popen([a.lg, "idle", "--addr", target, "--conns", str(k), "--path", "/128", *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         said = h.stdout.readline()
         return h, said
+    def answers(target, *more):
+        """Waits until a proxy has its configuration."""
+        for _ in range(60):
+            h, said = held(target, 1, *more)
+            h.communicate("\n", 30)
+            if said.startswith("READY 1 errors 0"): return
+            time.sleep(0.5)
     def grown(p, k, *more):
         before = bench.pss(p.pids())[0]
         h, said = held(p.target, k, *more)
@@ -198,6 +205,7 @@ def memory(names, a, base, write):
                 p = ps[name]
                 try:
                     if not what: time.sleep(2); got["idle MiB"] = rss(p.pids()) / 1024
+                    answers(p.target, *more)
                     grown(p, 100, *more)
                     got[f"KiB per idle{what} connection"] = grown(p, a.idle, *more)
                 except Exception as e: print(f"memory: {name}{what}: {e}", file=sys.stderr)

@@ -8,6 +8,9 @@ use super::splice::Pipes;
 pub(crate) const SMALL: usize = 16 * 1024;
 /// Bytes of a buffer for bulk transfer; more than the largest head.
 pub(crate) const LARGE: usize = 64 * 1024;
+/// Bytes of a new buffer for a head that is to be written, and the most that one may have grown to when it is kept.
+const HEAD: usize = 768;
+const MOST_HEAD: usize = 4096;
 /// How many unused buffers of each size a worker keeps.
 const KEPT: usize = 32;
 
@@ -16,6 +19,8 @@ const KEPT: usize = 32;
 pub(crate) struct Buffers {
     small: RefCell<Vec<Box<[u8]>>>,
     large: RefCell<Vec<Box<[u8]>>>,
+    /// For heads that are to be written.
+    heads: RefCell<Vec<Vec<u8>>>,
     pub(crate) pipes: Pipes,
 }
 
@@ -33,6 +38,19 @@ impl Buffers {
         let mut list = list.borrow_mut();
         if list.len() < KEPT {
             list.push(buffer);
+        }
+    }
+
+    /// An empty buffer for a head.
+    pub(crate) fn take_head(&self) -> Vec<u8> {
+        self.heads.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(HEAD))
+    }
+
+    pub(crate) fn give_head(&self, mut buffer: Vec<u8>) {
+        let mut heads = self.heads.borrow_mut();
+        if (HEAD..=MOST_HEAD).contains(&buffer.capacity()) && heads.len() < KEPT {
+            buffer.clear();
+            heads.push(buffer);
         }
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod open;
 pub mod proxy_protocol;
 pub(crate) mod registry;
 pub(crate) mod secure;
+pub(crate) mod serving;
 pub(crate) mod sniff;
 pub(crate) mod splice;
 pub(crate) mod terminate;

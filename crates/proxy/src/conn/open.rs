@@ -15,69 +15,70 @@ use tokio::time::Instant;
 use super::alarm::Alarm;
 use super::hello::{self, ClientHello, Progress};
 use super::proxy_protocol::{self, Ends, Header};
-use super::registry::{Control, Wish};
+use super::registry::{Control, Registered, Wish};
+use super::serving::Serving;
 use super::sniff::{self, Sniff, sniff};
 use super::wire::Wire;
 use crate::decide::Downstream;
-use crate::decide::chain::{Connection, match_filter_chain};
+use crate::decide::chain::{self, match_filter_chain};
+use crate::http::h2;
 use crate::http::head::Scheme;
-use crate::http::{h2, serve};
-use crate::snapshot::{Codec, FilterChain, Inspect, Listener, NetworkFilter, ProxyProtocol};
+use crate::http::serve::{self, Connection};
+use crate::snapshot::{
+    Codec, FilterChain, HttpConnectionManager, Inspect, Listener, NetworkFilter, ProxyProtocol,
+};
 use crate::tcp::{Dialled, Relay};
 use crate::worker::Worker;
 
-/// Serves one accepted connection until it ends.
-pub(crate) async fn open(
+/// Serves one accepted connection until it ends. Where nothing has to be read to know how, it rests at once.
+pub(crate) fn open(
     worker: Rc<Worker>,
     bound: Arc<Listener>,
     stream: TcpStream,
     peer: SocketAddr,
-    control: Rc<Control>,
-) {
-    let Ok(local) = stream.local_addr() else { return };
-    let original_dst = match bound.use_original_dst || bound.inspect.original_dst {
-        true if bound.transparent => handed_over(&bound, local),
-        true => original_dst(&stream).filter(|destination| *destination != local),
-        false => None,
-    };
-    let listener = match original_dst {
-        Some(destination) if bound.use_original_dst => {
-            worker.listener_for(destination).unwrap_or_else(|| bound.clone())
+    registered: Registered,
+) -> Serving {
+    let Some((opening, wire)) = Opening::new(worker, bound, stream, peer) else { return Serving::Over };
+    match opening.at_once() {
+        Some((downstream, undecided)) => {
+            opening.stand(&downstream, registered.control());
+            Serving::Resting(Connection::new(opening.worker, downstream, wire, registered, undecided))
         }
-        _ => bound,
-    };
-    let wire = Wire::new(stream, worker.buffers.clone());
-    let opening = Opening { worker: &worker, listener: &listener, peer, direct: peer, local, original_dst };
-    // Boxed, as is all below that a connection at rest does not need.
-    let Some(Opened { mut wire, downstream, dialled, protocol }) =
-        Box::pin(opening.begin(wire, &control)).await
-    else {
-        return;
-    };
-    control.stand_on(&listener, &downstream.chain, worker.snapshot().listeners.get(&listener.name));
+        None => Serving::Busy(Box::pin(begin(opening, wire, registered))),
+    }
+}
+
+/// Finds out what a connection speaks, and serves it unless that is HTTP/1.1.
+async fn begin(opening: Opening, wire: Wire, registered: Registered) -> Option<Box<Connection>> {
+    let (worker, control) = (opening.worker.clone(), registered.control().clone());
+    let Opened { wire, downstream, dialled, protocol } = Box::pin(opening.begin(wire, &control)).await?;
     match &downstream.chain.filter {
-        NetworkFilter::Http(http) => {
-            let codec = match (http.codec, protocol) {
-                (Codec::Auto, Some(codec)) => codec,
-                (codec, _) => codec,
-            };
-            match Box::pin(is_h2(&mut wire, codec, http.idle_timeout, &control)).await {
-                Some(true) => Box::pin(h2::serve::serve(worker, downstream, wire, control)).await,
-                Some(false) => serve::h1(worker, &downstream, wire, control).await,
-                None => {}
+        NetworkFilter::Http(http) => match codec(http, protocol) {
+            Codec::Http2 => Box::pin(h2::serve::serve(worker, downstream, wire, control)).await,
+            codec => {
+                return Some(Connection::new(worker, downstream, wire, registered, codec == Codec::Auto));
             }
-        }
+        },
         NetworkFilter::Tcp(proxy) => {
             Box::pin(Relay::new(&worker, &downstream, proxy, control).run(wire, dialled)).await;
         }
         NetworkFilter::Close => {}
     }
+    None
+}
+
+/// What is spoken, as far as it is configured or was agreed on.
+fn codec(http: &HttpConnectionManager, protocol: Option<Codec>) -> Codec {
+    match (http.codec, protocol) {
+        (Codec::Auto, Some(codec)) => codec,
+        (codec, _) => codec,
+    }
 }
 
 /// What is known while a filter chain is looked for.
-struct Opening<'o> {
-    worker: &'o Rc<Worker>,
-    listener: &'o Arc<Listener>,
+struct Opening {
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
     /// The client.
     peer: SocketAddr,
     /// The other end of the socket.
@@ -112,7 +113,71 @@ enum Spoken {
     Close,
 }
 
-impl Opening<'_> {
+impl Opening {
+    fn new(
+        worker: Rc<Worker>,
+        bound: Arc<Listener>,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> Option<(Self, Wire)> {
+        let local = stream.local_addr().ok()?;
+        let original_dst = match bound.use_original_dst || bound.inspect.original_dst {
+            true if bound.transparent => handed_over(&bound, local),
+            true => original_dst(&stream).filter(|destination| *destination != local),
+            false => None,
+        };
+        let listener = match original_dst {
+            Some(destination) if bound.use_original_dst => worker.listener_for(destination).unwrap_or(bound),
+            _ => bound,
+        };
+        let wire = Wire::new(stream, worker.buffers.clone());
+        Some((Self { worker, listener, peer, direct: peer, local, original_dst }, wire))
+    }
+
+    /// What serves the connection, if it is HTTP/1.1, or may be, and nothing has to be read to know that; and whether it may
+    /// be HTTP/2, too.
+    fn at_once(&self) -> Option<(Rc<Downstream>, bool)> {
+        let Inspect { tls: None, http: false, proxy_protocol: None, .. } = self.listener.inspect else {
+            return None;
+        };
+        let chain = self.chain("raw_buffer", "", &[])?;
+        let NetworkFilter::Http(http) = &chain.filter else { return None };
+        if chain.tls.is_some() || http.codec == Codec::Http2 {
+            return None;
+        }
+        let undecided = http.codec == Codec::Auto;
+        Some((self.downstream(chain, Scheme::Http, None, None), undecided))
+    }
+
+    /// All that is known of the connection from now on.
+    fn downstream(
+        &self,
+        chain: Arc<FilterChain>,
+        scheme: Scheme,
+        server_name: Option<Box<str>>,
+        client_cert: Option<Box<[u8]>>,
+    ) -> Rc<Downstream> {
+        Rc::new(Downstream {
+            listener: self.listener.clone(),
+            chain,
+            peer: self.peer,
+            passed_on_by: (self.direct != self.peer).then(|| Box::new(self.direct)),
+            local: self.local,
+            original_dst: self.original_dst.map(Box::new),
+            machine: self.worker.machine,
+            scheme,
+            server_name,
+            client_cert,
+            connection_id: self.worker.connections.opened(),
+        })
+    }
+
+    /// Lets the registry know what serves the connection.
+    fn stand(&self, downstream: &Downstream, control: &Control) {
+        let snapshot = self.worker.snapshot();
+        control.stand_on(&self.listener, &downstream.chain, snapshot.listeners.get(&self.listener.name));
+    }
+
     /// Chooses what serves the connection, and says all that is known of it from then on.
     async fn begin(mut self, mut wire: Wire, control: &Control) -> Option<Opened> {
         if let Some(rules) = self.listener.inspect.proxy_protocol {
@@ -122,7 +187,7 @@ impl Opening<'_> {
         let (mut scheme, mut protocol, mut client_cert) = (Scheme::Http, None, None);
         if let Some(tls) = &chain.tls {
             let agreed =
-                super::terminate::terminate(self.worker, wire, &chain, tls, server_name, control).await?;
+                super::terminate::terminate(&self.worker, wire, &chain, tls, server_name, control).await?;
             wire = agreed.wire;
             server_name = agreed.server_name;
             scheme = Scheme::Https;
@@ -133,20 +198,9 @@ impl Opening<'_> {
                 _ => None,
             };
         }
-        let downstream = Downstream {
-            listener: self.listener.clone(),
-            chain,
-            peer: self.peer,
-            passed_on_by: (self.direct != self.peer).then(|| Box::new(self.direct)),
-            local: self.local,
-            original_dst: self.original_dst,
-            machine: self.worker.machine,
-            scheme,
-            server_name,
-            client_cert,
-            connection_id: self.worker.connections.opened(),
-        };
-        Some(Opened { wire, downstream: Rc::new(downstream), dialled, protocol })
+        let downstream = self.downstream(chain, scheme, server_name, client_cert);
+        self.stand(&downstream, control);
+        Some(Opened { wire, downstream, dialled, protocol })
     }
 
     /// Reads the header of the PROXY protocol, which says who is at the other end.
@@ -187,7 +241,7 @@ impl Opening<'_> {
     }
 
     fn chain(&self, transport: &str, server_name: &str, protocols: &[&str]) -> Option<Arc<FilterChain>> {
-        let connection = Connection {
+        let connection = chain::Connection {
             destination: self.original_dst.unwrap_or(self.local),
             source: self.peer,
             direct_source: self.direct.ip(),
@@ -195,7 +249,7 @@ impl Opening<'_> {
             transport_protocol: transport,
             application_protocols: protocols,
         };
-        match_filter_chain(self.listener, &connection).cloned()
+        match_filter_chain(&self.listener, &connection).cloned()
     }
 
     /// The filter chain.
@@ -215,7 +269,7 @@ impl Opening<'_> {
                 Some(NetworkFilter::Tcp(proxy)) => {
                     let ends =
                         Ends { source: self.peer, destination: self.original_dst.unwrap_or(self.local) };
-                    Relay::dial(self.worker, self.original_dst, proxy, ends).await.ok()
+                    Relay::dial(&self.worker, self.original_dst, proxy, ends).await.ok()
                 }
                 _ => None,
             }
@@ -381,26 +435,4 @@ fn original_dst(stream: &TcpStream) -> Option<SocketAddr> {
     let address =
         if stream.local_addr().ok()?.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
     address.ok()?.as_socket()
-}
-
-#[cfg(test)]
-mod size_test {
-    use super::open;
-    use crate::http::exchange::Exchange;
-
-    fn of_five<A, B, C, D, E, F>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    fn of_one<A, F>(_: impl FnOnce(A) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    /// An idle connection costs its task, its socket's registration and little else: at most 4 KiB in all.
-    #[test]
-    fn a_connection_at_rest_is_small() {
-        let (connection, request) = (of_five(open), of_one(Exchange::<'static>::run));
-        assert!(connection <= 1600, "{connection} bytes");
-        assert!(request <= 2960, "{request} bytes");
-    }
 }

@@ -33,32 +33,33 @@ pub(crate) enum Leaving {
 }
 
 /// The worker's end of one connection.
-#[derive(Debug)]
 pub(crate) struct Control {
     wish: Cell<Wish>,
     /// The one it was accepted for, then the one that serves it.
     listener: RefCell<Name>,
     /// [`Listener::ground`], once there is a filter chain.
     ground: Cell<Option<u64>>,
-    waker: RefCell<Option<Waker>>,
+    waker: Cell<Option<Waker>>,
+    registry: Rc<Registry>,
+    slot: u32,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("wish", &self.wish).field("slot", &self.slot).finish_non_exhaustive()
+    }
 }
 
 impl Control {
-    fn new(listener: Name) -> Self {
-        let (wish, ground, waker) = (Cell::default(), Cell::default(), RefCell::default());
-        Self { wish, listener: RefCell::new(listener), ground, waker }
-    }
-
     pub(crate) fn wish(&self) -> Wish {
         self.wish.get()
     }
 
     /// Remembers whom to wake when the wish changes; nothing to do when it is the same task as before.
     pub(crate) fn register(&self, waker: &Waker) {
-        let mut slot = self.waker.borrow_mut();
-        if !slot.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            *slot = Some(waker.clone());
-        }
+        let known = self.waker.take();
+        let same = known.filter(|known| known.will_wake(waker));
+        self.waker.set(Some(same.unwrap_or_else(|| waker.clone())));
     }
 
     /// Remembers what serves the connection; `now` is the listener's newest version, which may be another already.
@@ -78,12 +79,16 @@ impl Control {
         let news = wish > self.wish.get();
         if news {
             self.wish.set(wish);
-            let waker = self.waker.borrow().clone();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            self.wake();
         }
         news
+    }
+
+    fn wake(&self) {
+        // Kept: who waits for something else by now need not register again.
+        let waker = self.waker.take();
+        waker.iter().for_each(Waker::wake_by_ref);
+        self.waker.set(waker);
     }
 }
 
@@ -91,7 +96,7 @@ impl Control {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     entries: RefCell<Vec<Option<Rc<Control>>>>,
-    free: RefCell<Vec<usize>>,
+    free: RefCell<Vec<u32>>,
     open: Cell<usize>,
     opened: Cell<u64>,
     /// Counts those of all workers.
@@ -100,11 +105,7 @@ pub(crate) struct Registry {
 
 /// A registered connection; dropping it is its end.
 #[derive(Debug)]
-pub(crate) struct Registered {
-    registry: Rc<Registry>,
-    slot: usize,
-    control: Rc<Control>,
-}
+pub(crate) struct Registered(Rc<Control>);
 
 impl Registry {
     pub(crate) fn new(overload: Arc<Overload>) -> Self {
@@ -114,31 +115,29 @@ impl Registry {
     /// Lets every connection look anew at what is asked of it.
     pub(crate) fn wake_all(&self) {
         for control in self.entries.borrow().iter().flatten() {
-            let waker = control.waker.borrow().clone();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            control.wake();
         }
     }
 
     pub(crate) fn open(self: &Rc<Self>, listener: &Name) -> Registered {
-        let control = Rc::new(Control::new(listener.clone()));
-        let entry = Some(control.clone());
         let mut entries = self.entries.borrow_mut();
-        let slot = match self.free.borrow_mut().pop() {
-            Some(slot) => {
-                entries[slot] = entry;
-                slot
-            }
-            None => {
-                entries.push(entry);
-                entries.len() - 1
-            }
-        };
+        let slot = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            entries.push(None);
+            (entries.len() - 1) as u32
+        });
+        let control = Rc::new(Control {
+            wish: Cell::default(),
+            listener: RefCell::new(listener.clone()),
+            ground: Cell::default(),
+            waker: Cell::default(),
+            registry: self.clone(),
+            slot,
+        });
+        entries[slot as usize] = Some(control.clone());
         self.open.set(self.open.get() + 1);
         self.opened.set(self.opened.get() + 1);
         self.overload.opened();
-        Registered { registry: self.clone(), slot, control }
+        Registered(control)
     }
 
     /// Connections open now.
@@ -190,16 +189,17 @@ impl Leaving {
 
 impl Registered {
     pub(crate) fn control(&self) -> &Rc<Control> {
-        &self.control
+        &self.0
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.registry.entries.borrow_mut()[self.slot] = None;
-        self.registry.free.borrow_mut().push(self.slot);
-        self.registry.open.set(self.registry.open.get() - 1);
-        self.registry.overload.closed();
+        let Control { registry, slot, .. } = &*self.0;
+        registry.entries.borrow_mut()[*slot as usize] = None;
+        registry.free.borrow_mut().push(*slot);
+        registry.open.set(registry.open.get() - 1);
+        registry.overload.closed();
     }
 }
 

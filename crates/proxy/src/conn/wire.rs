@@ -12,9 +12,6 @@ use tokio::net::TcpStream;
 use super::buffers::{Buffers, LARGE};
 use super::secure::Secure;
 
-/// The most write buffer that a connection at rest keeps: enough for an ordinary head, so that the next needs no allocation.
-const REST: usize = 768;
-
 /// A head and a body that are copied into one piece: cheaper than to have the system gather the two.
 const SMALL: usize = 4096;
 
@@ -26,7 +23,7 @@ pub(super) enum Io {
     Tls(Box<Secure>),
 }
 
-/// One connection. A connection at rest holds no buffer but a small one for the next head.
+/// One connection. A connection at rest holds no buffer.
 #[derive(Debug)]
 pub(crate) struct Wire {
     pub(super) io: Io,
@@ -169,6 +166,9 @@ impl Wire {
 
     /// The bytes that wait to be written; heads are encoded into it.
     pub(crate) fn output(&mut self) -> &mut Vec<u8> {
+        if self.output.capacity() == 0 {
+            self.output = self.buffers.take_head();
+        }
         &mut self.output
     }
 
@@ -249,11 +249,12 @@ impl Wire {
         Ok(())
     }
 
-    /// Gives back the memory of a large write buffer; for a connection that begins to wait.
+    /// Gives back the write buffer; for a connection that begins to wait.
     pub(crate) fn rest(&mut self) {
         self.bulk = false;
-        if self.encoded() && self.output.capacity() > REST {
-            self.output = Vec::new();
+        if self.encoded() && self.output.capacity() > 0 {
+            self.sent = 0;
+            self.buffers.give_head(std::mem::take(&mut self.output));
         }
     }
 

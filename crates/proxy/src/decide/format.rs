@@ -257,5 +257,5 @@ fn show(out: &mut Vec<u8>, value: impl std::fmt::Display) -> bool {
 
 /// Our end as Envoy means it: the original destination of a redirected connection.
 fn local(downstream: &Downstream) -> SocketAddr {
-    downstream.original_dst.unwrap_or(downstream.local)
+    downstream.original_dst().unwrap_or(downstream.local)
 }

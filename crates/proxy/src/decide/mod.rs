@@ -55,7 +55,7 @@ pub struct Downstream {
     /// Our end.
     pub local: SocketAddr,
     /// Where it was going before it was redirected.
-    pub original_dst: Option<SocketAddr>,
+    pub original_dst: Option<Box<SocketAddr>>,
     /// This machine's address: what stands for a loopback peer in `x-forwarded-for`, and for us in copies of requests.
     pub machine: Option<IpAddr>,
     /// `http` in the clear, `https` over TLS.
@@ -82,9 +82,14 @@ impl Downstream {
         self.passed_on_by.as_deref().copied().unwrap_or(self.peer)
     }
 
+    /// Where it was going before it was redirected.
+    pub fn original_dst(&self) -> Option<SocketAddr> {
+        self.original_dst.as_deref().copied()
+    }
+
     /// The two ends as the next proxy is told them.
     pub(crate) fn ends(&self) -> Ends {
-        Ends { source: self.peer, destination: self.original_dst.unwrap_or(self.local) }
+        Ends { source: self.peer, destination: self.original_dst().unwrap_or(self.local) }
     }
 
     /// The peer's address, IPv4 as IPv4.

@@ -160,7 +160,7 @@ fn normalize_port(http: &HttpConnectionManager, downstream: &Downstream, head: &
         StripPort::Keep => false,
         StripPort::Any => head.method != Method::Connect,
         StripPort::Matching => {
-            let local = downstream.original_dst.unwrap_or(downstream.local).port();
+            let local = downstream.original_dst().unwrap_or(downstream.local).port();
             head.method != Method::Connect && host[colon + 1..] == *local.to_string().as_bytes()
         }
     };
@@ -231,7 +231,7 @@ fn forwarded(http: &HttpConnectionManager, downstream: &Downstream, head: &mut R
         head.headers.set("x-forwarded-proto", downstream.scheme.as_str().as_bytes());
     }
     if http.append_x_forwarded_port && !head.headers.contains("x-forwarded-port") {
-        let port = downstream.original_dst.unwrap_or(downstream.local).port();
+        let port = downstream.original_dst().unwrap_or(downstream.local).port();
         head.headers.set("x-forwarded-port", port.to_string().as_bytes());
     }
     head.scheme = match (&http.scheme_override, head.headers.get("x-forwarded-proto")) {

@@ -192,7 +192,7 @@ impl<'c> Exchange<'c> {
     ) -> Result<Upstream, Stop> {
         let cluster = forward.cluster;
         let state = self.worker.upstreams.cluster(cluster);
-        let target = select::destination(cluster, &self.heads.request, self.downstream.original_dst);
+        let target = select::destination(cluster, &self.heads.request, self.downstream.original_dst());
         note_upstream(self.downstream, &mut self.heads.notes, None);
         let random = if trying.attempts == 1 { forward.random } else { self.worker.random() };
         let chosen = select::select(snapshot, cluster, &state, target, random, &trying.tried);

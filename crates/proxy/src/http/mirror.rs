@@ -38,7 +38,7 @@ pub(crate) fn send(
         mirror.edit(downstream, &mut head);
         let (worker, body) = (worker.clone(), body.to_vec());
         let cluster = mirror.cluster.name.clone();
-        let original_dst = downstream.original_dst;
+        let original_dst = downstream.original_dst();
         worker.mirrors.set(worker.mirrors.get() + 1);
         tokio::task::spawn_local(async move {
             let _ =

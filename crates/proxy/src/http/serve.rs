@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -16,11 +16,12 @@ use super::head::{RequestHead, ResponseHead, Version};
 use super::stream::{Stream, WireStream};
 use crate::access_log::{self, Entry, Notes};
 use crate::conn::alarm::{Alarm, earliest};
-use crate::conn::registry::{Control, Wish};
+use crate::conn::open::is_h2;
+use crate::conn::registry::{Registered, Wish};
 use crate::conn::wire::Wire;
 use crate::decide::{self, Downstream};
 use crate::overload::{HURRY, Stage};
-use crate::snapshot::HttpConnectionManager;
+use crate::snapshot::{Codec, HttpConnectionManager};
 use crate::telemetry::{Flags, Record};
 use crate::worker::Worker;
 
@@ -41,77 +42,198 @@ enum Next {
     Late,
 }
 
-/// Serves HTTP/1.1 until the connection ends.
-pub(crate) async fn h1(worker: Rc<Worker>, downstream: &Downstream, wire: Wire, control: Rc<Control>) {
-    let Some(http) = downstream.http() else { return };
-    let limits = Limits { bytes: http.max_request_headers as usize, fields: http.max_headers_count as usize };
-    let case = if http.preserve_case { Case::Kept } else { Case::Lower };
-    let mut client = Client {
-        stream: Stream::Wire(WireStream::new(wire)),
-        control,
-        alarm: Alarm::default(),
-        case,
-        respond: None,
-        method: super::head::Method::Get,
-        version: Version::Http11,
-        keep_alive: true,
-        expects_continue: false,
-        interim: false,
-    };
-    let (mut served, old) = (0_u32, lifetime(http));
-    loop {
-        let Some(mut heads) = wait(&worker, &mut client, http, old, served).await else { break };
-        let next = read_head(&worker, &mut client, &mut heads.request, limits, http).await;
-        let message = match next {
-            Next::Request(message) => message,
-            Next::Malformed(malformed) => {
-                Box::pin(refuse(&worker, downstream, &mut client, malformed.status())).await;
-                break;
-            }
-            Next::Late => {
-                Box::pin(refuse(&worker, downstream, &mut client, 408)).await;
-                break;
-            }
-            Next::Closed => break,
+/// A connection of HTTP/1.1, and all that it holds between two requests: [`Serving`](crate::conn::serving::Serving) has it
+/// rest, and serve when something has come. One whose client has sent nothing yet may turn out to speak HTTP/2.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    worker: Rc<Worker>,
+    downstream: Rc<Downstream>,
+    /// Lent to the request under way.
+    wire: Option<Wire>,
+    alarm: Alarm,
+    /// When it has rested for as long as it may.
+    deadline: Option<Instant>,
+    /// When it has lived for as long as it may. Boxed: nearly no connection has one.
+    old: Option<Box<Instant>>,
+    served: u32,
+    draining: bool,
+    shedding: bool,
+    /// HTTP/2 is possible still.
+    undecided: bool,
+    /// Ends behind all else.
+    registered: Registered,
+}
+
+impl Connection {
+    /// `undecided`: what is spoken is to be seen from the first bytes.
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        downstream: Rc<Downstream>,
+        wire: Wire,
+        registered: Registered,
+        undecided: bool,
+    ) -> Box<Self> {
+        let old = downstream.http().and_then(lifetime).map(Box::new);
+        Box::new(Self {
+            worker,
+            downstream,
+            wire: Some(wire),
+            alarm: Alarm::default(),
+            deadline: None,
+            old,
+            served: 0,
+            draining: false,
+            shedding: false,
+            undecided,
+            registered,
+        })
+    }
+
+    /// Waits for the first byte of a request, holding no buffers: false when none will come.
+    pub(crate) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let (Some(wire), Some(http)) = (&mut self.wire, self.downstream.http()) else {
+            return Poll::Ready(false);
         };
-        if heads.request.version == Version::Http10 {
-            if !http.accept_http_10 {
-                Box::pin(refuse(&worker, downstream, &mut client, 426)).await;
-                break;
-            }
-            if heads.request.authority().is_empty() {
-                heads.request.set_authority(http.default_host_for_http_10.as_bytes());
+        if !wire.data().is_empty() {
+            return Poll::Ready(true);
+        }
+        if let Poll::Ready(outcome) = wire.poll_fill(cx) {
+            return Poll::Ready(outcome.is_ok_and(|len| len > 0));
+        }
+        let control = self.registered.control();
+        control.register(cx.waker());
+        if control.wish() == Wish::Cut {
+            return Poll::Ready(false);
+        }
+        let draining = control.wish() == Wish::Drain;
+        let shedding = self.worker.stage.get() >= Stage::CloseIdle;
+        if self.deadline.is_none() || draining != self.draining || shedding != self.shedding {
+            (self.draining, self.shedding) = (draining, shedding);
+            let most = match (draining, shedding) {
+                (true, _) => Some(DRAIN_IDLE),
+                // A new connection has a moment for its first request.
+                (_, true) if self.served == 0 => Some(HURRY),
+                (_, true) => Some(Duration::ZERO),
+                _ => http.idle_timeout,
+            };
+            self.deadline = most.map(|most| Instant::now() + most);
+        }
+        let old = self.old.as_deref().copied();
+        self.alarm.poll(cx, earliest(self.deadline, old)).map(|()| false)
+    }
+
+    /// Serves what has come; returns the connection when it may rest again.
+    pub(crate) async fn serve(mut self: Box<Self>) -> Option<Box<Self>> {
+        if std::mem::take(&mut self.undecided) && Box::pin(self.is_h2()).await? {
+            let Self { worker, downstream, wire, registered, .. } = *self;
+            let control = registered.control().clone();
+            Box::pin(super::h2::serve::serve(worker, downstream, wire?, control)).await;
+            return None;
+        }
+        while self.request().await {
+            // Perhaps more than one came at once.
+            if let Some(wire) = &mut self.wire
+                && wire.data().is_empty()
+            {
+                wire.rest();
+                self.deadline = None;
+                return Some(self);
             }
         }
-        served += 1;
-        let leaves = message.leaves_http && leave_http(&message, &mut heads.request);
+        self.ended().await
+    }
+
+    /// Ends the connection.
+    pub(crate) async fn ended(self: Box<Self>) -> Option<Box<Self>> {
+        Box::pin(self.close()).await;
+        None
+    }
+
+    async fn close(mut self: Box<Self>) {
+        if let Some(wire) = self.wire.take() {
+            linger(&mut WireStream::new(wire), &mut self.alarm).await;
+        }
+    }
+
+    /// Whether the first bytes are those of HTTP/2; nothing when they do not come.
+    async fn is_h2(&mut self) -> Option<bool> {
+        let idle = self.downstream.http()?.idle_timeout;
+        is_h2(self.wire.as_mut()?, Codec::Auto, idle, self.registered.control()).await
+    }
+
+    /// Serves one request, whose first byte is there; false when it was the last.
+    async fn request(&mut self) -> bool {
+        let (worker, downstream) = (&self.worker, &*self.downstream);
+        let (Some(wire), Some(http)) = (self.wire.take(), downstream.http()) else { return false };
+        let limits =
+            Limits { bytes: http.max_request_headers as usize, fields: http.max_headers_count as usize };
+        let mut client = Client {
+            stream: Stream::Wire(WireStream::new(wire)),
+            control: self.registered.control().clone(),
+            alarm: std::mem::take(&mut self.alarm),
+            case: if http.preserve_case { Case::Kept } else { Case::Lower },
+            respond: None,
+            method: super::head::Method::Get,
+            version: Version::Http11,
+            keep_alive: false,
+            expects_continue: false,
+            interim: false,
+        };
+        let mut heads = worker.take_heads();
+        match read_head(worker, &mut client, &mut heads.request, limits, http).await {
+            Next::Request(_) if heads.request.version == Version::Http10 && !http.accept_http_10 => {
+                Box::pin(refuse(worker, downstream, &mut client, 426)).await;
+            }
+            Next::Request(message) => {
+                self.served += 1;
+                let most = http.max_requests_per_connection;
+                let last = worker.stage.get() >= Stage::CloseIdle
+                    || (most != 0 && self.served >= most)
+                    || self.old.as_deref().is_some_and(|old| Instant::now() >= *old);
+                let length = client.begin(&message, &mut heads.request, http, last);
+                heads.request.scheme = downstream.scheme;
+                Exchange::new(worker, downstream, &mut client, &mut heads, length).run().await;
+            }
+            Next::Malformed(malformed) => {
+                Box::pin(refuse(worker, downstream, &mut client, malformed.status())).await;
+            }
+            Next::Late => Box::pin(refuse(worker, downstream, &mut client, 408)).await,
+            Next::Closed => {}
+        }
+        worker.give_heads(heads);
+        let Client { stream: Stream::Wire(stream), alarm, keep_alive, .. } = client else { return false };
+        let goes_on = keep_alive && stream.complete();
+        (self.wire, self.alarm) = (Some(stream.wire), alarm);
+        goes_on
+    }
+}
+
+impl Client {
+    /// Takes over what the head of a request says of the connection; the length of the body, when known.
+    fn begin(
+        &mut self,
+        message: &Message,
+        head: &mut RequestHead,
+        http: &HttpConnectionManager,
+        last: bool,
+    ) -> Option<u64> {
+        if head.version == Version::Http10 && head.authority().is_empty() {
+            head.set_authority(http.default_host_for_http_10.as_bytes());
+        }
+        let leaves = message.leaves_http && leave_http(message, head);
         // What stands behind a request to leave HTTP was perhaps not meant as HTTP: it is read by the other side or by nobody.
-        client.keep_alive = message.keep_alive
-            && !leaves
-            && worker.stage.get() < Stage::CloseIdle
-            && (http.max_requests_per_connection == 0 || served < http.max_requests_per_connection)
-            && old.is_none_or(|old| Instant::now() < old);
-        client.method = heads.request.method;
-        client.version = heads.request.version;
-        client.expects_continue = message.expects_continue && !http.proxy_100_continue;
-        let length = match &mut client.stream {
+        self.keep_alive = message.keep_alive && !leaves && !last;
+        self.method = head.method;
+        self.version = head.version;
+        self.expects_continue = message.expects_continue && !http.proxy_100_continue;
+        match &mut self.stream {
             Stream::Wire(stream) => {
                 stream.expect(message.framing);
                 stream.remaining()
             }
             Stream::H2(_) => None,
-        };
-        heads.request.scheme = downstream.scheme;
-        // Boxed: what a request needs is not carried by a connection that waits.
-        Box::pin(Exchange::new(&worker, downstream, &mut client, &mut heads, length).run()).await;
-        worker.give_heads(heads);
-        let Stream::Wire(stream) = &mut client.stream else { break };
-        if !client.keep_alive || !stream.complete() {
-            break;
         }
     }
-    let Stream::Wire(stream) = &mut client.stream else { return };
-    Box::pin(linger(stream, &mut client.alarm)).await;
 }
 
 /// Whether a request asks to leave HTTP. One with content of its own stays: the content would be the other protocol's first
@@ -121,53 +243,6 @@ fn leave_http(message: &Message, head: &mut RequestHead) -> bool {
         head.headers.remove("upgrade");
     }
     decide::requested_upgrade(head).is_some_and(|kind| !kind.eq_ignore_ascii_case(b"h2c"))
-}
-
-/// Waits for the first byte of a request. The connection holds no buffers meanwhile.
-async fn wait(
-    worker: &Worker,
-    client: &mut Client,
-    http: &HttpConnectionManager,
-    old: Option<Instant>,
-    served: u32,
-) -> Option<Box<crate::worker::Heads>> {
-    let Stream::Wire(stream) = &mut client.stream else { return None };
-    if stream.wire.data().is_empty() {
-        stream.wire.rest();
-        let (control, alarm) = (&client.control, &mut client.alarm);
-        let mut deadline = None;
-        let (mut draining, mut shedding) = (false, false);
-        let open = poll_fn(|cx| {
-            match stream.wire.poll_fill(cx) {
-                Poll::Ready(Ok(len)) if len > 0 => return Poll::Ready(true),
-                Poll::Ready(_) => return Poll::Ready(false),
-                Poll::Pending => {}
-            }
-            control.register(cx.waker());
-            if control.wish() == Wish::Cut {
-                return Poll::Ready(false);
-            }
-            let now_draining = control.wish() == Wish::Drain;
-            let now_shedding = worker.stage.get() >= Stage::CloseIdle;
-            if deadline.is_none() || now_draining != draining || now_shedding != shedding {
-                (draining, shedding) = (now_draining, now_shedding);
-                let most = match (draining, shedding) {
-                    (true, _) => Some(DRAIN_IDLE),
-                    // A new connection has a moment for its first request.
-                    (_, true) if served == 0 => Some(HURRY),
-                    (_, true) => Some(Duration::ZERO),
-                    _ => http.idle_timeout,
-                };
-                deadline = most.map(|most| Instant::now() + most);
-            }
-            alarm.poll(cx, earliest(deadline, old)).map(|()| false)
-        })
-        .await;
-        if !open {
-            return None;
-        }
-    }
-    Some(worker.take_heads())
 }
 
 /// Reads the rest of a request's head.

@@ -114,7 +114,7 @@ impl<'r> Relay<'r> {
 
     /// Relays until both sides have ended, one has broken, or nothing moved for too long.
     pub(crate) async fn run(self, wire: Wire, dialled: Option<Dialled>) {
-        let (start, target) = (Instant::now(), self.downstream.original_dst);
+        let (start, target) = (Instant::now(), self.downstream.original_dst());
         let dialled = match dialled {
             Some(dialled) => Ok(dialled),
             None => Self::dial(self.worker, target, self.proxy, self.downstream.ends()).await,

@@ -180,12 +180,7 @@ fn serve(worker: &Rc<Worker>, name: &Name, stream: TcpStream, peer: SocketAddr) 
     let snapshot = worker.snapshot();
     let Some(listener) = snapshot.listeners.get(name).cloned() else { return };
     let registered = worker.connections.open(name);
-    let worker = worker.clone();
-    tokio::task::spawn_local(async move {
-        let control = registered.control().clone();
-        open(worker, listener, stream, peer, control).await;
-        drop(registered);
-    });
+    tokio::task::spawn_local(open(worker.clone(), listener, stream, peer, registered));
 }
 
 impl Worker {
