@@ -10,6 +10,7 @@ mod output;
 mod role;
 mod run;
 mod settings;
+mod sys;
 
 use std::process::ExitCode;
 

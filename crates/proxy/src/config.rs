@@ -121,6 +121,9 @@ pub struct ProxyConfig {
     pub max_connections: Option<usize>,
     /// Bytes of memory to stay below; default: the limit of this process's cgroup, if it has one.
     pub max_memory: Option<u64>,
+    /// Gives what the calling thread has freed back to the system, as only the allocator can; asked for while memory is
+    /// short. Without it memory that was used once may count as used for ever.
+    pub give_back: Option<fn()>,
     /// Where the last good configuration is kept.
     pub data_dir: Option<PathBuf>,
     /// Allows admin and explicit proxy off loopback without TLS.
@@ -163,6 +166,7 @@ impl Default for ProxyConfig {
             workers: None,
             max_connections: None,
             max_memory: None,
+            give_back: None,
             data_dir: None,
             insecure: false,
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -41,6 +41,9 @@ const STAGES: [(u64, Stage, &str); 4] = [
 pub(crate) const HURRY: Duration = Duration::from_secs(2);
 /// How often usage is looked at.
 const TICK: Duration = Duration::from_millis(100);
+/// From which share of memory on, in percent, threads are asked for what they have freed, and how often.
+const SHORT: u64 = 80;
+const GIVE_BACK: Duration = Duration::from_secs(1);
 /// Descriptors for what is no connection: listening sockets, the control plane, admin, files.
 const OWN_FILES: u64 = 64;
 /// The most descriptors that are left for connections to endpoints where nothing else is said.
@@ -55,6 +58,8 @@ pub(crate) struct Overload {
     files: Option<u64>,
     /// `--max-memory`, bytes.
     memory: Option<u64>,
+    /// [`ProxyConfig::give_back`].
+    give_back: Option<fn()>,
     /// Connections of clients.
     open: AtomicUsize,
     stage: AtomicU8,
@@ -71,7 +76,7 @@ impl Default for Overload {
 impl Overload {
     pub(crate) fn new(connections: usize, files: Option<u64>, memory: Option<u64>) -> Self {
         let (open, stage, used) = (AtomicUsize::new(0), AtomicU8::new(0), Default::default());
-        Self { connections, files, memory, open, stage, used }
+        Self { connections, files, memory, give_back: None, open, stage, used }
     }
 
     /// As configured, and where nothing is said as this process is limited: the open files it may have, less some for
@@ -79,7 +84,15 @@ impl Overload {
     pub(crate) fn of(config: &ProxyConfig, files: Option<u64>) -> Self {
         let most = files.map_or(usize::MAX, most_connections);
         let memory = config.max_memory.or_else(cgroup_memory);
-        Self::new(config.max_connections.unwrap_or(most), files, memory)
+        let overload = Self::new(config.max_connections.unwrap_or(most), files, memory);
+        Self { give_back: config.give_back, ..overload }
+    }
+
+    /// Gives back what this thread has freed.
+    pub(crate) fn give_back(&self) {
+        if let Some(give_back) = self.give_back {
+            give_back();
+        }
     }
 
     pub(crate) fn opened(&self) {
@@ -114,6 +127,7 @@ impl Overload {
     pub(crate) async fn watch(self: Arc<Self>, workers: Arc<Workers<Message>>) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut asked = tokio::time::Instant::now();
         loop {
             tick.tick().await;
             let percent = [
@@ -123,6 +137,12 @@ impl Overload {
             ];
             for (used, percent) in self.used.iter().zip(percent) {
                 used.store(percent, Ordering::Relaxed);
+            }
+            // What a thread has freed it keeps for itself; when it has nothing more to do, for ever.
+            if percent[2] >= SHORT && asked.elapsed() >= GIVE_BACK {
+                asked = tokio::time::Instant::now();
+                self.give_back();
+                workers.tell_all(|_| Message::GiveBack);
             }
             let stage = judge(percent);
             if self.stage.swap(stage as u8, Ordering::Relaxed) != stage as u8 {

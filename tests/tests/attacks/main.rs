@@ -1,6 +1,8 @@
 //! Hostile crowds against the built binary, while an honest client goes on: it is always answered, the proxy's memory
 //! stays bounded, and everything comes back by itself.
 
+mod memory;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -94,6 +96,10 @@ impl Bed {
             Some(files) => mesh.client_of_few_files("client", files),
             None => mesh.client("client", "default", &labels),
         };
+        Self::of(mesh, proxy, backend).await
+    }
+
+    async fn of(mesh: Mesh, proxy: Role, backend: Backend) -> Self {
         mesh.apply(&service(backend.address.port()));
         let bed = Self { _mesh: mesh, proxy, backend };
         eventually("the service", || async {

@@ -93,6 +93,7 @@ fn config(args: &ProxyArgs) -> Result<ProxyConfig, String> {
         workers: args.workers,
         max_connections: args.max_connections.map(|most| most as usize),
         max_memory: args.max_memory.map(|mib| u64::from(mib) << 20),
+        give_back: Some(crate::sys::give_back),
         data_dir: Some(PathBuf::from(&data_dir)),
         insecure: args.insecure,
         drain_time: args.drain_time.0,

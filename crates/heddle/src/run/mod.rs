@@ -41,6 +41,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, String> {
         namespace: args.namespace.clone(),
         labels: labels.clone(),
         advertise: Some(args.advertise),
+        give_back: Some(crate::sys::give_back),
         inbound: vec![(Some(args.port), SocketAddr::new(args.advertise, 0))],
         admin: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         data_dir: Some(scratch.path().to_owned()),

@@ -164,6 +164,11 @@ impl Worker {
         targets.1.get(&destination).or_else(|| targets.1.get(&any)).cloned()
     }
 
+    /// Gives back what this worker has freed.
+    pub(crate) fn give_back(&self) {
+        self.published.overload.give_back();
+    }
+
     /// 64 fresh random bits (SplitMix64: balancing and sampling need no secrecy).
     pub(crate) fn random(&self) -> u64 {
         let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -39,6 +39,8 @@ pub(crate) enum Message {
     Cut,
     /// Shed so much from now on.
     Pressure(Stage),
+    /// Give freed memory back to the system.
+    GiveBack,
     /// Say what was counted.
     Collect(oneshot::Sender<Collected>),
     /// End.
@@ -113,6 +115,7 @@ pub(crate) async fn run(worker: Rc<Worker>, mut messages: mpsc::UnboundedReceive
                 }
                 worker.connections.wake_all();
             }
+            Some(Message::GiveBack) => worker.give_back(),
             Some(Message::Collect(reply)) => {
                 let _ = reply.send(Collected::of(&worker));
             }
