@@ -66,7 +66,7 @@ fn attacks() -> Vec<Attack> {
             &[CALM],
             "http2.inbound_priority_frames_flood",
         ),
-        attack("empty data", &open, |_| frame(DATA, 0, 1, &[]), &[CALM], errors),
+        attack("empty data", &open, |_| frame(DATA, 0, 1, &[]), &[CALM], "http2.inbound_empty_frames_flood"),
         attack(
             "rapid reset",
             &[],
@@ -91,7 +91,7 @@ fn attacks() -> Vec<Attack> {
             &{
                 // One large field in the table, then requests of nothing but references to it.
                 let mut large = vec![0x40, 3, b'x', b'-', b'a', 0x7f, 0x81, 0x1e];
-                large.extend(vec![b'b'; 4000]);
+                large.extend(vec![b'b'; 3968]);
                 frame(HEADERS, END_HEADERS | END_STREAM, 1, &[request("GET", "/", &[]), large].concat())
             },
             |n| {

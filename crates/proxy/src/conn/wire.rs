@@ -292,11 +292,6 @@ impl Wire {
             Poll::Ready(Err(_)) => false,
         }
     }
-
-    /// The stream itself, where there is nothing between it and the bytes that pass.
-    pub(crate) fn plain(&mut self) -> Option<Pin<&mut TcpStream>> {
-        if self.data().is_empty() && self.encoded() { self.tcp().map(Pin::new) } else { None }
-    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub(crate) async fn send(client: &mut Client, body: &[u8]) -> Result<(), Broken>
     let mut rest = body;
     poll_fn(|cx| {
         while !rest.is_empty() {
-            let len = ready!(client.stream.poll_send(cx, rest, None))?;
+            let len = ready!(client.stream.poll_send(cx, rest))?;
             rest = &rest[len..];
         }
         client.stream.finish(None)?;

@@ -73,7 +73,7 @@ impl RequestBody {
         self.starved = false;
         loop {
             if self.sent < self.kept.len() {
-                let len = ready!(to.poll_send(cx, &self.kept[self.sent..], None)).map_err(Side::To)?;
+                let len = ready!(to.poll_send(cx, &self.kept[self.sent..])).map_err(Side::To)?;
                 self.sent += len;
                 continue;
             }
@@ -93,7 +93,7 @@ impl RequestBody {
                         self.kept.extend_from_slice(chunk);
                         chunk.len()
                     } else {
-                        let sent = to.poll_send(cx, chunk, from.shared());
+                        let sent = to.poll_send(cx, chunk);
                         self.lost = true;
                         ready!(sent).map_err(Side::To)?
                     };

@@ -3,12 +3,9 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use h2::server::SendResponse;
-
 use super::h1::encode::{self, Case};
 use super::h1::framing::Framing;
-use super::h2::map;
+use super::h2::Reason;
 use super::head::{Method, ResponseHead, Version};
 use super::stream::{Broken, Stream};
 use crate::conn::alarm::Alarm;
@@ -33,8 +30,6 @@ pub(crate) struct Client {
     pub(crate) alarm: Alarm,
     /// How names of fields are written on HTTP/1.1.
     pub(crate) case: Case,
-    /// What answers an HTTP/2 request.
-    pub(crate) respond: Option<SendResponse<Bytes>>,
     /// What the request's head said.
     pub(crate) method: Method,
     pub(crate) version: Version,
@@ -62,10 +57,7 @@ impl Client {
                     Poll::Pending => Poll::Pending,
                 }
             }
-            Stream::H2(stream) => match &mut self.respond {
-                Some(respond) => respond.poll_reset(cx).map(|_| ()),
-                None => stream.poll_reset(cx),
-            },
+            Stream::H2(stream) => stream.poll_reset(cx),
         }
     }
 
@@ -94,14 +86,10 @@ impl Client {
                 encode::response(stream.wire.output(), head, Framing::Empty, false, self.case);
                 self.interim = true;
             }
-            Stream::H2(_) => {
-                let Some(respond) = &mut self.respond else { return };
-                let mut message = http::Response::new(());
-                let Ok(status) = http::StatusCode::from_u16(head.status) else { return };
-                *message.status_mut() = status;
-                *message.headers_mut() = map(&head.headers);
+            Stream::H2(stream) => {
                 // Whoever does not take it can do without.
-                let _ = respond.send_informational(message);
+                let _ = stream.send_head(head, false);
+                self.interim = true;
             }
         }
     }
@@ -149,19 +137,7 @@ impl Client {
                 stream.begin(framing, self.case);
                 Ok(())
             }
-            Stream::H2(stream) => {
-                let Some(mut respond) = self.respond.take() else {
-                    return Err(Broken::Truncated);
-                };
-                let mut message = http::Response::new(());
-                *message.status_mut() =
-                    http::StatusCode::from_u16(head.status).unwrap_or(http::StatusCode::BAD_GATEWAY);
-                *message.headers_mut() = map(&head.headers);
-                let end = length == Some(0);
-                let send = respond.send_response(message, end).map_err(super::h2::broken)?;
-                stream.set_send((!end).then_some(send));
-                Ok(())
-            }
+            Stream::H2(stream) => stream.send_head(head, length == Some(0)),
         }
     }
 
@@ -175,18 +151,11 @@ impl Client {
                 Ok(())
             }
             Stream::H2(stream) => {
-                let Some(mut respond) = self.respond.take() else {
-                    return Err(Broken::Truncated);
-                };
                 // Always 200: what is a switch of protocols in HTTP/1.1 is a success of CONNECT here.
-                let mut message = http::Response::new(());
-                *message.headers_mut() = map(&head.headers);
-                for name in ["connection", "upgrade", "content-length"] {
-                    message.headers_mut().remove(name);
-                }
-                let send = respond.send_response(message, false).map_err(super::h2::broken)?;
-                stream.set_send(Some(send));
-                Ok(())
+                let mut head = head.clone();
+                head.status = 200;
+                head.headers.remove("content-length");
+                stream.send_head(&head, false)
             }
         }
     }
@@ -195,10 +164,7 @@ impl Client {
     pub(crate) fn abort(&mut self) {
         self.keep_alive = false;
         if let Stream::H2(stream) = &mut self.stream {
-            if let Some(mut respond) = self.respond.take() {
-                respond.send_reset(h2::Reason::INTERNAL_ERROR);
-            }
-            stream.reset(h2::Reason::INTERNAL_ERROR);
+            stream.reset(Reason::INTERNAL_ERROR);
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Headers {
     fields: SmallVec<[Field; 16]>,
     /// A bit for each [`mark`] that a field has had: a name whose bit is missing need not be searched.
     marks: u64,
+    /// The same of fields that no compressor may remember (RFC 7541, 6.2.3).
+    never: u64,
 }
 
 /// One of 64 bits by a name's length and ends, whatever its case.
@@ -166,7 +168,7 @@ impl Headers {
     pub fn clear(&mut self) {
         self.buf.clear();
         self.fields.clear();
-        self.marks = 0;
+        (self.marks, self.never) = (0, 0);
     }
 
     /// Bytes that the fields' names and values take.
@@ -184,6 +186,22 @@ impl Headers {
     pub(crate) fn push_span(&mut self, name: Span, value: Span) {
         self.marks |= mark(name.of(&self.buf));
         self.fields.push(Field { name, value });
+    }
+
+    /// Adds a field behind the others; `never`: no compressor may remember it.
+    pub(crate) fn push(&mut self, name: &[u8], value: &[u8], never: bool) {
+        let bit = mark(name);
+        self.marks |= bit;
+        if never {
+            self.never |= bit;
+        }
+        let (name, value) = (self.store(name), self.store(value));
+        self.fields.push(Field { name, value });
+    }
+
+    /// Like [`Headers::iter`], with whether a compressor has to forget the field.
+    pub(crate) fn iter_marked(&self) -> impl Iterator<Item = (&[u8], &[u8], bool)> + '_ {
+        self.iter().map(|(name, value)| (name, value, self.never != 0 && self.never & mark(name) != 0))
     }
 
     /// Releases memory beyond what an ordinary head needs.

@@ -76,7 +76,7 @@ async fn run(
     let mut response = ResponseHead::default();
     let answered = poll_fn(|cx| {
         while !rest.is_empty() {
-            match upstream.stream.poll_send(cx, rest, None) {
+            match upstream.stream.poll_send(cx, rest) {
                 Poll::Ready(Ok(len)) => rest = &rest[len..],
                 Poll::Ready(Err(_)) => return Poll::Ready(false),
                 Poll::Pending => return Poll::Pending,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use super::h2::Reason;
 use super::head::{Method, ResponseHead};
 use super::stream::Broken;
 use crate::decide::Forward;
@@ -36,8 +37,8 @@ impl Failure {
             Self::NoHost => Flags::NO_HEALTHY_UPSTREAM,
             Self::Connect(ConnectError::Overflow) => Flags::UPSTREAM_OVERFLOW,
             Self::Connect(_) => Flags::UPSTREAM_CONNECT_FAILURE,
-            Self::Reset(Broken::Malformed(_)) => Flags::UPSTREAM_PROTOCOL_ERROR,
-            Self::Reset(Broken::Reset(_) | Broken::H2(_)) => Flags::UPSTREAM_RESET,
+            Self::Reset(Broken::Malformed(_) | Broken::Protocol(_)) => Flags::UPSTREAM_PROTOCOL_ERROR,
+            Self::Reset(Broken::Reset(_)) => Flags::UPSTREAM_RESET,
             Self::Reset(Broken::Io(_) | Broken::Truncated) => Flags::UPSTREAM_TERMINATED,
             Self::PerTryTimeout | Self::Timeout => Flags::UPSTREAM_TIMEOUT,
             Self::Idle | Self::PerTryIdle => Flags::STREAM_IDLE_TIMEOUT,
@@ -51,7 +52,7 @@ impl Failure {
             Self::Idle if !complete => 408,
             Self::Idle => 504,
             Self::PerTryTimeout | Self::PerTryIdle | Self::Timeout => 504,
-            Self::Reset(Broken::Malformed(_)) => 502,
+            Self::Reset(Broken::Malformed(_) | Broken::Protocol(_)) => 502,
             _ => 503,
         }
     }
@@ -81,7 +82,7 @@ impl Failure {
             Self::Connect(ConnectError::Io(_) | ConnectError::Tls(_) | ConnectError::NotReady) => {
                 "remote connection failure"
             }
-            Self::Reset(Broken::Malformed(_)) => "protocol error",
+            Self::Reset(Broken::Malformed(_) | Broken::Protocol(_)) => "protocol error",
             Self::Reset(Broken::Reset(_)) => "remote reset",
             _ => "connection termination",
         }
@@ -120,7 +121,7 @@ impl Failure {
     fn untouched(&self) -> bool {
         match self {
             Self::Connect(_) => true,
-            Self::Reset(Broken::Reset(reason)) => *reason == h2::Reason::REFUSED_STREAM,
+            Self::Reset(Broken::Reset(reason)) => *reason == Reason::REFUSED_STREAM,
             _ => false,
         }
     }
@@ -145,7 +146,7 @@ impl Failure {
             }
             Self::Connect(_) => reset.or(RetryOn::CONNECT_FAILURE).or(RetryOn::RESET_BEFORE_REQUEST),
             Self::PerTryTimeout | Self::PerTryIdle => reset,
-            Self::Reset(Broken::Reset(h2::Reason::REFUSED_STREAM)) => {
+            Self::Reset(Broken::Reset(Reason::REFUSED_STREAM)) => {
                 reset.or(RetryOn::REFUSED_STREAM).or(RetryOn::RESET_BEFORE_REQUEST)
             }
             // A policy that retries what never reached the endpoint also retries what is harmless to repeat.

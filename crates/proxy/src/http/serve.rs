@@ -172,7 +172,6 @@ impl Connection {
             control: self.registered.control().clone(),
             alarm: std::mem::take(&mut self.alarm),
             case: if http.preserve_case { Case::Kept } else { Case::Lower },
-            respond: None,
             method: super::head::Method::Get,
             version: Version::Http11,
             keep_alive: false,

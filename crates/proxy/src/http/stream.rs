@@ -7,12 +7,10 @@ mod splice;
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-
 use super::h1::encode::{self, Case};
 use super::h1::framing::{Decoder, Found, Framing};
 use super::h1::parse::Malformed;
-use super::h2::H2Stream;
+use super::h2::{H2Stream, Reason};
 use super::head::Headers;
 use crate::conn::wire::Wire;
 
@@ -25,10 +23,12 @@ pub(crate) enum Broken {
     Malformed(#[from] Malformed),
     #[error("the connection ended within a message")]
     Truncated,
+    /// By the peer.
     #[error("stream reset: {0}")]
-    Reset(h2::Reason),
-    #[error("{0}")]
-    H2(h2::Error),
+    Reset(Reason),
+    /// By us, because the peer broke a rule of HTTP/2.
+    #[error("a rule of HTTP/2 was broken: {0}")]
+    Protocol(Reason),
 }
 
 /// What a side has for us.
@@ -41,10 +41,6 @@ pub(crate) enum Got {
 }
 
 /// One side of an exchange.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every stream is the large one, and a box would cost each an allocation"
-)]
 #[derive(Debug)]
 pub(crate) enum Stream {
     /// HTTP/1.1, or a tunnel.
@@ -93,16 +89,11 @@ impl Stream {
         }
     }
 
-    /// Sends of `data` as much as fits now; `shared` is the same bytes where their owner can be shared.
-    pub(crate) fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        data: &[u8],
-        shared: Option<&Bytes>,
-    ) -> Poll<Result<usize, Broken>> {
+    /// Sends of `data` as much as fits now.
+    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, Broken>> {
         match self {
             Self::Wire(stream) => stream.poll_send(cx, data),
-            Self::H2(stream) => stream.poll_send(cx, data, shared),
+            Self::H2(stream) => stream.poll_send(cx, data),
         }
     }
 
@@ -120,14 +111,10 @@ impl Stream {
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         match self {
             Self::Wire(stream) => stream.poll_flush(cx),
-            Self::H2(_) => Poll::Ready(Ok(())),
-        }
-    }
-
-    pub(crate) fn shared(&self) -> Option<&Bytes> {
-        match self {
-            Self::Wire(_) => None,
-            Self::H2(stream) => stream.shared(),
+            Self::H2(stream) => {
+                stream.flush();
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }
@@ -340,7 +327,7 @@ impl Flow {
             }
             match from.poll_recv(cx) {
                 Poll::Ready(Ok(Got::Data)) => {
-                    let sent = to.poll_send(cx, from.chunk(), from.shared());
+                    let sent = to.poll_send(cx, from.chunk());
                     self.stuck = sent.is_pending();
                     let len = ready!(sent).map_err(Side::To)?;
                     from.consume(len);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::metrics::{Metrics, Series, TcpSeries};
-use crate::http::meter::Flood;
+use crate::http::h2::meter::Flood;
 use crate::snapshot::Name;
 use crate::upstream::Counter;
 use crate::worker::Worker;

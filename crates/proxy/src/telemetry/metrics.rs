@@ -9,7 +9,7 @@ use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
 
 use super::Flags;
-use crate::http::meter::{Flood, Resets};
+use crate::http::h2::meter::{Flood, Resets};
 use crate::snapshot::{Direction, Name, Workload};
 use std::sync::Arc;
 

@@ -1,8 +1,6 @@
 //! One attempt at one endpoint: a connection with the request's head on it, then its response.
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,7 +13,6 @@ use crate::decide::Downstream;
 use crate::http::h1::encode::{self, Case};
 use crate::http::h1::framing::Framing;
 use crate::http::h1::parse::{self, Limits, Malformed, Message};
-use crate::http::h2::{H2Stream, broken, fields};
 use crate::http::head::{Method, RequestHead, ResponseHead, Version};
 use crate::http::stream::{Broken, Stream, WireStream};
 use crate::policy::Permit;
@@ -211,7 +208,7 @@ impl Upstream {
             let h2 = made.protocol.as_deref() == Some(b"h2");
             busy.member.speaks_h2.set(Some(h2));
             if h2 {
-                shared::share(cluster, &busy.member, made, transport).await?;
+                shared::share(cluster, &busy.member, made, transport);
                 return Ok(None);
             }
         }
@@ -254,14 +251,10 @@ impl Upstream {
         sending: &Sending<'_>,
         over: (&Transport, Speaks),
     ) -> Result<Self, ConnectError> {
-        let (mut sender, place, reused) =
-            shared::checkout(worker, cluster, &busy, sending.breakers, over).await?;
-        let message = crate::http::translate::to_h2(head, sending.upgrade)
-            .ok_or_else(|| ConnectError::Io(std::io::Error::from(std::io::ErrorKind::InvalidInput)))?;
-        let end = sending.length == Some(0) && head.method != Method::Connect;
-        let (response, send) = sender.send_request(message, end).map_err(ConnectError::Handshake)?;
-        let mut stream = H2Stream::new(None, (!end).then_some(send));
-        stream.response = Some(response);
+        let end = sending.length == Some(0) && head.method != Method::Connect && !sending.upgrade;
+        let request = (head, sending.upgrade, end);
+        let (stream, place, reused) =
+            shared::checkout(worker, cluster, &busy, sending.breakers, over, request).await?;
         Ok(Self {
             stream: Stream::H2(stream),
             busy,
@@ -319,25 +312,16 @@ impl Upstream {
                 self.answered = true;
             },
             Stream::H2(stream) => {
-                let Some(response) = &mut stream.response else {
-                    return Poll::Ready(Err(Broken::Truncated));
-                };
-                if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+                let last = ready!(stream.poll_head(cx, head))?;
+                match head.status {
                     // HTTP/2 has no such switch (RFC 9113, 8.6).
-                    if interim.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-                        return Poll::Ready(Err(Malformed::Switch.into()));
+                    101 => Poll::Ready(Err(Malformed::Switch.into())),
+                    _ if !last => Poll::Ready(interim(&mut self.interim)),
+                    _ => {
+                        self.answered = true;
+                        Poll::Ready(Ok(Heard::Final))
                     }
-                    take_head(head, interim.status(), interim.headers());
-                    return Poll::Ready(self::interim(&mut self.interim));
                 }
-                let message = ready!(Pin::new(response).poll(cx)).map_err(broken)?;
-                self.answered = true;
-                stream.response = None;
-                let (parts, body) = message.into_parts();
-                crate::http::translate::one_length(&parts.headers)?;
-                take_head(head, parts.status, &parts.headers);
-                stream.set_recv(body);
-                Poll::Ready(Ok(Heard::Final))
             }
         }
     }
@@ -379,8 +363,8 @@ impl Upstream {
                     busy.member.give_back(cluster, stream.wire, lease);
                 }
             }
-            (Stream::H2(mut stream), _) => stream.reset(h2::Reason::CANCEL),
-            (Stream::Wire(_), None) => {}
+            // What is not over is broken off.
+            (Stream::H2(_), _) | (Stream::Wire(_), None) => {}
         }
     }
 }
@@ -389,11 +373,4 @@ impl Upstream {
 fn interim(so_far: &mut u8) -> Result<Heard, Broken> {
     *so_far += 1;
     if *so_far > MOST_INTERIM { Err(Malformed::TooManyInterim.into()) } else { Ok(Heard::Interim) }
-}
-
-fn take_head(head: &mut ResponseHead, status: http::StatusCode, headers: &http::HeaderMap) {
-    head.clear();
-    head.status = status.as_u16();
-    head.version = Version::Http2;
-    head.headers = fields(headers);
 }

@@ -14,6 +14,7 @@ use super::transport::{Speaks, Transport};
 use super::{Busy, Member, count};
 use crate::conn::proxy_protocol::{self, Ends};
 use crate::conn::wire::Wire;
+use crate::http::stream::Broken;
 use crate::snapshot::Cluster;
 use crate::tls::handshake::Failure;
 use crate::worker::Worker;
@@ -38,7 +39,7 @@ pub(crate) enum ConnectError {
     NotReady,
     /// HTTP/2 could not be begun.
     #[error("{0}")]
-    Handshake(h2::Error),
+    Handshake(Broken),
 }
 
 /// A connection to an endpoint on which nothing was sent yet.

@@ -6,9 +6,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::client::{self, SendRequest};
-use h2::{Ping, PingPong};
 use tokio::time::Instant;
 
 use super::connect::{ConnectError, Connected, connect_over};
@@ -16,8 +13,9 @@ use super::limits::{Counted, Room};
 use super::transport::{Speaks, Transport};
 use super::{Busy, Member, count};
 use crate::conn::wire::Wire;
-use crate::http::h2::Replayed;
-use crate::http::meter::Metered;
+use crate::http::h2::settings::Own;
+use crate::http::h2::{Conn, H2Stream, Keepalive, drive};
+use crate::http::head::RequestHead;
 use crate::snapshot::{Breakers, Cluster, Http2Settings};
 use crate::tls::handshake::Failure;
 use crate::worker::Worker;
@@ -25,10 +23,19 @@ use crate::worker::Worker;
 /// One connection; the handle may be cloned.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
-    sender: SendRequest<Bytes>,
-    open: Rc<Cell<bool>>,
+    door: Rc<Door>,
     streams: Rc<Streams>,
     transport: Transport,
+}
+
+/// Who holds it may open streams; the connection ends with its last stream when nobody does.
+#[derive(Debug)]
+struct Door(Rc<Conn>);
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.0.release();
+    }
 }
 
 /// The streams of one connection.
@@ -66,12 +73,15 @@ impl Drop for Place {
     }
 }
 
+/// Bounds of a response's head.
+const HEAD: u32 = 64 * 1024;
+const FIELDS: u32 = 100;
 /// Streams on one connection when the peer names no limit of its own.
 const STREAMS: usize = 1024;
 
 impl Shared {
     pub(crate) fn is_open(&self) -> bool {
-        self.open.get()
+        self.door.0.is_open()
     }
 
     /// How long it has carried nothing.
@@ -84,7 +94,7 @@ impl Shared {
 
     fn has_room(&self, settings: &Http2Settings) -> bool {
         let limit = settings.max_concurrent_streams.map_or(STREAMS, |limit| limit as usize);
-        self.is_open() && self.streams.count.get() < limit.min(self.sender.current_max_send_streams()).max(1)
+        self.is_open() && self.streams.count.get() < limit.min(self.door.0.most_streams()).max(1)
     }
 
     /// It has carried as many requests, or for as long, as the cluster allows: it ends with its last stream.
@@ -101,14 +111,15 @@ impl Shared {
     }
 }
 
-/// A connection that takes one more stream: an open one with room, else a new one, else the next with room.
+/// Puts a request on a connection that takes one more stream: an open one with room, else a new one, else the next with room.
 pub(crate) async fn checkout(
     worker: &Worker,
     cluster: &Cluster,
     busy: &Busy,
     breakers: &Breakers,
     (transport, speaks): (&Transport, Speaks),
-) -> Result<(SendRequest<Bytes>, Place, bool), ConnectError> {
+    (head, upgrade, end): (&RequestHead, bool, bool),
+) -> Result<(H2Stream, Place, bool), ConnectError> {
     let (member, room) = (&*busy.member, &busy.member.room);
     let (mut turn, mut pending) = (!room.contended(), None);
     loop {
@@ -141,7 +152,7 @@ pub(crate) async fn checkout(
                     member.speaks_h2.set(Some(false));
                     return Err(Failure::Protocol.into());
                 }
-                (share(cluster, member, made, transport).await?, false)
+                (share(cluster, member, made, transport), false)
             }
         };
         let place = shared.place(room);
@@ -149,79 +160,52 @@ pub(crate) async fn checkout(
             // Where one fits, perhaps another does.
             room.free();
         }
-        let mut sender = shared.sender.clone();
-        match poll_fn(|cx| sender.poll_ready(cx)).await {
-            Ok(()) => return Ok((sender, place, reused)),
-            Err(error) => {
-                shared.open.set(false);
-                if !reused {
-                    return Err(ConnectError::Handshake(error));
-                }
-            }
-        }
-    }
-}
-
-/// Ends when the endpoint has left a PING without answer (`connection_keepalive`).
-async fn silent(pings: Option<PingPong>, settings: Http2Settings) {
-    /// How long an answer may take where nothing says.
-    const PATIENCE: Duration = Duration::from_secs(20);
-    let (Some(mut pings), Some(interval)) = (pings, settings.keepalive_interval) else {
-        return std::future::pending().await;
-    };
-    loop {
-        tokio::time::sleep(interval).await;
-        let patience = settings.keepalive_timeout.unwrap_or(PATIENCE);
-        match tokio::time::timeout(patience, pings.ping(Ping::opaque())).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) | Err(_) => return,
+        let conn = &shared.door.0;
+        match poll_fn(|cx| conn.poll_request(cx, head, upgrade, end)).await {
+            Ok(stream) => return Ok((stream, place, reused)),
+            Err(error) if !reused => return Err(ConnectError::Handshake(error)),
+            Err(_) => {}
         }
     }
 }
 
 /// Begins HTTP/2 on a connection, for all requests to the member.
-pub(crate) async fn share(
-    cluster: &Cluster,
-    member: &Member,
-    made: Connected,
-    transport: &Transport,
-) -> Result<Shared, ConnectError> {
-    let shared = handshake(made.wire, made.counted, &cluster.http2, transport.clone()).await?;
+pub(crate) fn share(cluster: &Cluster, member: &Member, made: Connected, transport: &Transport) -> Shared {
+    let shared = begin(made.wire, made.counted, &cluster.http2, transport.clone());
     member.idle.h2.borrow_mut().push(shared.clone());
-    Ok(shared)
+    shared
 }
 
-async fn handshake(
-    wire: Wire,
-    counted: Counted,
-    settings: &Http2Settings,
-    transport: Transport,
-) -> Result<Shared, ConnectError> {
-    let mut builder = client::Builder::new();
-    builder
-        .enable_push(false)
-        .initial_window_size(settings.stream_window.unwrap_or(1 << 20))
-        .initial_connection_window_size(settings.connection_window.unwrap_or(4 << 20))
-        .max_send_buffer_size(256 * 1024)
-        .max_header_list_size(64 * 1024);
+/// What an endpoint is told.
+fn own(settings: &Http2Settings) -> Own {
+    Own {
+        server: false,
+        stream_window: settings.stream_window.unwrap_or(1 << 20),
+        connection_window: settings.connection_window.unwrap_or(4 << 20),
+        streams: 0,
+        head_bytes: HEAD,
+        head_fields: FIELDS,
+        connect: false,
+    }
+}
+
+fn keepalive(settings: &Http2Settings) -> Option<Keepalive> {
+    /// How long an answer may take where nothing says.
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let interval = settings.keepalive_interval?;
+    Some(Keepalive { interval, timeout: settings.keepalive_timeout.unwrap_or(PATIENCE) })
+}
+
+fn begin(wire: Wire, counted: Counted, settings: &Http2Settings, transport: Transport) -> Shared {
     let local = wire.local_addr().ok();
-    let io = Metered::new(Replayed::new(wire), false);
-    let (sender, mut connection) = builder.handshake(io).await.map_err(ConnectError::Handshake)?;
-    let silent = silent(connection.ping_pong(), *settings);
-    let open = Rc::new(Cell::new(true));
-    let alive = open.clone();
+    let conn = Conn::new(own(settings));
+    let (driven, keepalive) = (conn.clone(), keepalive(settings));
     tokio::task::spawn_local(async move {
         let _counted = counted;
-        // Its end, for whatever reason, is seen by the streams; here it only closes the door.
-        tokio::select! {
-            _ = connection => {}
-            () = silent => {}
-        }
-        alive.set(false);
+        drive(driven, wire, keepalive).await;
     });
     let now = Instant::now();
     let streams =
         Streams { count: Cell::new(0), total: Cell::new(0), opened: now, rested: Cell::new(now), local };
-    let streams = Rc::new(streams);
-    Ok(Shared { sender, open, streams, transport })
+    Shared { door: Rc::new(Door(conn)), streams: Rc::new(streams), transport }
 }

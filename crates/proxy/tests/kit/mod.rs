@@ -161,7 +161,12 @@ pub fn static_cluster(name: &str, at: &[SocketAddr]) -> cluster::Cluster {
 }
 
 /// HTTP/2 towards the endpoints.
-pub fn http2(mut cluster: cluster::Cluster) -> cluster::Cluster {
+pub fn http2(cluster: cluster::Cluster) -> cluster::Cluster {
+    http2_with(cluster, core::Http2ProtocolOptions::default())
+}
+
+/// A cluster that speaks HTTP/2 with these settings.
+pub fn http2_with(mut cluster: cluster::Cluster, http2: core::Http2ProtocolOptions) -> cluster::Cluster {
     use envoy_types::pb::envoy::extensions::upstreams::http::v3 as up;
     let options = up::HttpProtocolOptions {
         upstream_protocol_options: Some(
@@ -169,7 +174,7 @@ pub fn http2(mut cluster: cluster::Cluster) -> cluster::Cluster {
                 up::http_protocol_options::ExplicitHttpConfig {
                     protocol_config: Some(
                         up::http_protocol_options::explicit_http_config::ProtocolConfig::Http2ProtocolOptions(
-                            core::Http2ProtocolOptions::default(),
+                            http2,
                         ),
                     ),
                 },

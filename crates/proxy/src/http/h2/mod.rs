@@ -1,241 +1,263 @@
-//! HTTP/2: a stream of a connection that the `h2` crate drives.
+//! HTTP/2 (RFC 9113), either side.
+//!
+//! A connection is a [`Session`], which does no I/O, shared by the task that reads and writes ([`drive`]) and by the tasks
+//! that take part in its streams ([`H2Stream`]). All of them run on one worker: what one does, the others see at once.
 
+mod drive;
+mod encode;
+mod fields;
+mod frame;
 pub mod hpack;
+pub(crate) mod meter;
+mod reason;
+mod receive;
+mod send;
 pub(crate) mod serve;
+mod session;
+pub(crate) mod settings;
+mod streams;
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf, Bytes};
-use h2::{RecvStream, SendStream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-use super::head::Headers;
+pub(crate) use self::drive::{Keepalive, drive};
+use self::reason::Ended;
+pub(crate) use self::reason::Reason;
+use self::session::Session;
+use super::head::{Headers, RequestHead, ResponseHead};
 use super::stream::{Broken, Got};
-use crate::conn::wire::Wire;
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    session: RefCell<Session>,
+    /// The task that reads and writes.
+    driver: RefCell<Option<Waker>>,
+    /// It runs, or is about to.
+    awake: Cell<bool>,
+    /// Nobody opens streams any more.
+    released: Cell<bool>,
+    /// Tasks that wait until the peer takes another stream.
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Conn {
+    pub(crate) fn new(own: settings::Own) -> Rc<Self> {
+        Rc::new(Self {
+            session: RefCell::new(Session::new(own)),
+            driver: RefCell::default(),
+            awake: Cell::new(true),
+            released: Cell::new(false),
+            waiting: RefCell::default(),
+        })
+    }
+
+    /// There is something to write.
+    fn poke(&self) {
+        if !self.awake.replace(true)
+            && let Some(driver) = &*self.driver.borrow()
+        {
+            driver.wake_by_ref();
+        }
+    }
+
+    /// Streams may be opened.
+    pub(crate) fn is_open(&self) -> bool {
+        let session = self.session.borrow();
+        !session.peer_left && session.fault().is_none() && session.next < 1 << 31
+    }
+
+    /// How many streams the peer takes at once.
+    pub(crate) fn most_streams(&self) -> usize {
+        self.session.borrow().peer.streams as usize
+    }
+
+    /// No more streams are opened: it ends with the last one.
+    pub(crate) fn release(&self) {
+        self.released.set(true);
+        self.poke();
+    }
+
+    /// Sends a request's head when the peer takes another stream. `end`: it has no body.
+    pub(crate) fn poll_request(
+        self: &Rc<Self>,
+        cx: &Context<'_>,
+        head: &RequestHead,
+        upgrade: bool,
+        end: bool,
+    ) -> Poll<Result<H2Stream, Broken>> {
+        if !self.is_open() {
+            return Poll::Ready(Err(Broken::Truncated));
+        }
+        let mut session = self.session.borrow_mut();
+        if session.streams.open() >= session.peer.streams as usize {
+            self.waiting.borrow_mut().push(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let key = session.request(head, upgrade, end);
+        drop(session);
+        if end {
+            self.poke();
+        }
+        Poll::Ready(Ok(H2Stream::new(self, key)))
+    }
+}
 
 /// One stream, either side.
 #[derive(Debug)]
 pub(crate) struct H2Stream {
-    /// The response that an upstream stream waits for.
-    pub(crate) response: Option<h2::client::ResponseFuture>,
-    recv: Option<RecvStream>,
-    data: Bytes,
-    trailers: Option<Headers>,
-    send: Option<SendStream<Bytes>>,
+    conn: Rc<Conn>,
+    key: u32,
+    /// What is at hand of the body, and how much of it was used.
+    data: Vec<u8>,
+    at: usize,
 }
 
 impl H2Stream {
-    pub(crate) fn new(recv: Option<RecvStream>, send: Option<SendStream<Bytes>>) -> Self {
-        Self { response: None, recv, data: Bytes::new(), trailers: None, send }
+    fn new(conn: &Rc<Conn>, key: u32) -> Self {
+        Self { conn: conn.clone(), key, data: Vec::new(), at: 0 }
     }
 
-    pub(crate) fn set_send(&mut self, send: Option<SendStream<Bytes>>) {
-        self.send = send;
+    /// The next head of the response: true when it is the final one.
+    pub(crate) fn poll_head(
+        &mut self,
+        cx: &Context<'_>,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<bool, Broken>> {
+        let mut session = self.conn.session.borrow_mut();
+        if session.next_head(self.key, head) {
+            return Poll::Ready(Ok(!(100..200).contains(&head.status)));
+        }
+        let slot = session.streams.slot(self.key);
+        match slot.ended {
+            Some(ended) => Poll::Ready(Err(broken(ended))),
+            None if slot.complete => Poll::Ready(Err(Broken::Truncated)),
+            None => slot.wait(cx),
+        }
     }
 
-    pub(crate) fn set_recv(&mut self, recv: RecvStream) {
-        self.recv = Some(recv);
-    }
-
-    pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Got, Broken>> {
-        loop {
-            if !self.data.is_empty() {
-                return Poll::Ready(Ok(Got::Data));
-            }
-            let Some(recv) = &mut self.recv else {
-                return Poll::Ready(Ok(Got::End));
-            };
-            match ready!(recv.poll_data(cx)) {
-                Some(Ok(data)) => self.data = data,
-                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
-                None => {
-                    let trailers = ready!(recv.poll_trailers(cx)).map_err(broken)?;
-                    self.trailers = trailers.map(|map| fields(&map));
-                    self.recv = None;
-                }
-            }
+    pub(crate) fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Result<Got, Broken>> {
+        if self.at < self.data.len() {
+            return Poll::Ready(Ok(Got::Data));
+        }
+        let mut session = self.conn.session.borrow_mut();
+        let slot = session.streams.slot(self.key);
+        if slot.inbox.next(&mut self.data) {
+            self.at = 0;
+            return Poll::Ready(Ok(Got::Data));
+        }
+        match slot.ended {
+            _ if slot.complete => Poll::Ready(Ok(Got::End)),
+            Some(ended) => Poll::Ready(Err(broken(ended))),
+            None => slot.wait(cx),
         }
     }
 
     pub(crate) fn chunk(&self) -> &[u8] {
-        &self.data
-    }
-
-    pub(crate) fn shared(&self) -> Option<&Bytes> {
-        Some(&self.data)
+        &self.data[self.at..]
     }
 
     pub(crate) fn consume(&mut self, len: usize) {
-        self.data.advance(len);
-        if let Some(recv) = &mut self.recv {
-            let _ = recv.flow_control().release_capacity(len);
+        self.at += len;
+        if self.at == self.data.len() {
+            let mut session = self.conn.session.borrow_mut();
+            let before = session.out.len();
+            session.took(self.key, self.data.len());
+            self.data.clear();
+            self.at = 0;
+            if session.out.len() > before {
+                drop(session);
+                self.conn.poke();
+            }
         }
     }
 
     pub(crate) fn take_trailers(&mut self) -> Option<Headers> {
-        self.trailers.take()
+        self.conn.session.borrow_mut().streams.slot(self.key).trailers.take().map(|trailers| *trailers)
     }
 
+    /// Everything came and was taken.
     pub(crate) fn recv_done(&self) -> bool {
-        self.data.is_empty()
-            && self.trailers.is_none()
-            && self.recv.as_ref().is_none_or(RecvStream::is_end_stream)
+        self.at == self.data.len() && self.conn.session.borrow().streams.look(self.key).read()
     }
 
-    pub(crate) fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        data: &[u8],
-        shared: Option<&Bytes>,
-    ) -> Poll<Result<usize, Broken>> {
-        let Some(send) = &mut self.send else {
-            return Poll::Ready(Ok(data.len()));
-        };
-        send.reserve_capacity(data.len());
-        while send.capacity() == 0 {
-            match ready!(send.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
-                None => return Poll::Ready(Err(Broken::Truncated)),
-            }
+    pub(crate) fn poll_send(&mut self, cx: &Context<'_>, data: &[u8]) -> Poll<Result<usize, Broken>> {
+        let mut session = self.conn.session.borrow_mut();
+        if let Some(ended) = session.streams.slot(self.key).ended {
+            return Poll::Ready(Err(broken(ended)));
         }
-        let len = data.len().min(send.capacity());
-        let part = match shared {
-            Some(bytes) => bytes.slice(..len),
-            None => Bytes::copy_from_slice(&data[..len]),
-        };
-        send.send_data(part, false).map_err(broken)?;
-        Poll::Ready(Ok(len))
+        let len = session.send(self.key, data);
+        if len > 0 || data.is_empty() {
+            return Poll::Ready(Ok(len));
+        }
+        let _: Poll<()> = session.streams.slot(self.key).wait(cx);
+        drop(session);
+        self.conn.poke();
+        Poll::Pending
     }
 
     pub(crate) fn finish(&mut self, trailers: Option<&Headers>) -> Result<(), Broken> {
-        let Some(mut send) = self.send.take() else {
-            return Ok(());
-        };
-        match trailers {
-            Some(trailers) => send.send_trailers(map(trailers)),
-            None => send.send_data(Bytes::new(), true),
+        let mut session = self.conn.session.borrow_mut();
+        if let Some(ended) = session.streams.slot(self.key).ended {
+            return Err(broken(ended));
         }
-        .map_err(broken)
+        session.finish(self.key, trailers);
+        Ok(())
     }
 
-    /// Breaks the stream off.
-    pub(crate) fn reset(&mut self, reason: h2::Reason) {
-        if let Some(mut send) = self.send.take() {
-            send.send_reset(reason);
+    /// What was sent so far goes out with what others send in this turn.
+    pub(crate) fn flush(&self) {
+        if !self.conn.session.borrow().out.is_empty() {
+            self.conn.poke();
         }
-        self.recv = None;
+    }
+
+    /// Sends a response's head, interim or final. `end`: it has no body.
+    pub(crate) fn send_head(&mut self, head: &ResponseHead, end: bool) -> Result<(), Broken> {
+        let mut session = self.conn.session.borrow_mut();
+        if let Some(ended) = session.streams.slot(self.key).ended {
+            return Err(broken(ended));
+        }
+        session.respond(self.key, head, end);
+        Ok(())
+    }
+
+    /// Breaks the stream off, unless both sides have ended it.
+    pub(crate) fn reset(&mut self, reason: Reason) {
+        self.conn.session.borrow_mut().reset(self.key, reason, None);
+        self.conn.poke();
     }
 
     /// Ready when the peer has broken the stream off.
-    pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.send {
-            Some(send) => send.poll_reset(cx).map(|_| ()),
-            None => Poll::Pending,
+    pub(crate) fn poll_reset(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let mut session = self.conn.session.borrow_mut();
+        let slot = session.streams.slot(self.key);
+        if slot.ended.is_some() { Poll::Ready(()) } else { slot.wait(cx) }
+    }
+}
+
+impl Drop for H2Stream {
+    fn drop(&mut self) {
+        let unread = self.data.len();
+        let mut session = self.conn.session.borrow_mut();
+        session.leave_stream(self.key, unread);
+        let news = !session.out.is_empty() || session.is_idle_now();
+        drop(session);
+        for waker in self.conn.waiting.take() {
+            waker.wake();
+        }
+        if news {
+            self.conn.poke();
         }
     }
 }
 
-pub(crate) fn broken(error: h2::Error) -> Broken {
-    match error.reason() {
-        Some(reason) => Broken::Reset(reason),
-        None if error.is_io() => error.into_io().map_or(Broken::Truncated, Broken::Io),
-        None => Broken::H2(error),
-    }
-}
-
-/// Copies fields out of the `http` crate's form.
-pub(crate) fn fields(map: &http::HeaderMap) -> Headers {
-    let mut headers = Headers::new();
-    for (name, value) in map {
-        headers.append(name.as_str(), value.as_bytes());
-    }
-    headers
-}
-
-/// Copies fields into the `http` crate's form; what HTTP/2 cannot carry is left out.
-pub(crate) fn map(headers: &Headers) -> http::HeaderMap {
-    let mut map = http::HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers.iter() {
-        if let (Ok(name), Ok(value)) =
-            (http::HeaderName::from_bytes(name), http::HeaderValue::from_bytes(value))
-        {
-            map.append(name, value);
-        }
-    }
-    map
-}
-
-/// A connection of which something was read already.
-#[derive(Debug)]
-pub(crate) struct Replayed {
-    wire: Wire,
-}
-
-impl Replayed {
-    pub(crate) fn new(wire: Wire) -> Self {
-        Self { wire }
-    }
-}
-
-impl AsyncRead for Replayed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if let Some(tcp) = self.wire.plain() {
-            return tcp.poll_read(cx, buf);
-        }
-        if self.wire.data().is_empty() && ready!(self.wire.poll_fill(cx))? == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        let len = self.wire.data().len().min(buf.remaining());
-        buf.put_slice(&self.wire.data()[..len]);
-        self.wire.consume(len);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Replayed {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.wire.poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.wire.poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.wire.poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if let Some(tcp) = self.wire.plain() {
-            return tcp.poll_write_vectored(cx, bufs);
-        }
-        // Joined, so that frames share a record.
-        ready!(self.wire.poll_flush(cx))?;
-        let last = bufs.iter().rposition(|buf| !buf.is_empty()).unwrap_or(0);
-        let (before, last) = (&bufs[..last], bufs.get(last).map_or(&[][..], |buf| buf));
-        for buf in before {
-            self.wire.output().extend_from_slice(buf);
-        }
-        let joined = self.wire.waiting();
-        match self.wire.poll_write(cx, last) {
-            Poll::Ready(Ok(len)) => Poll::Ready(Ok(joined + len)),
-            Poll::Pending if joined > 0 => Poll::Ready(Ok(joined)),
-            other => other,
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
+fn broken(ended: Ended) -> Broken {
+    match ended {
+        Ended::Reset(reason) => Broken::Reset(reason),
+        Ended::Broke(reason) => Broken::Protocol(reason),
+        Ended::Unprocessed => Broken::Reset(Reason::REFUSED_STREAM),
+        Ended::Lost => Broken::Truncated,
     }
 }

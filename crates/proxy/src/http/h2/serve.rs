@@ -1,13 +1,17 @@
 //! The server side: the requests of one connection, side by side.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
-use super::{H2Stream, Replayed};
+use super::drive::End;
+use super::reason::Fault;
+use super::session::Opened;
+use super::settings::Own;
+use super::{Conn, H2Stream, frame};
 use crate::conn::alarm::{Alarm, earliest};
 use crate::conn::open::is_h2;
 use crate::conn::registry::{Control, Wish};
@@ -16,15 +20,16 @@ use crate::decide::Downstream;
 use crate::http::client::Client;
 use crate::http::exchange::Exchange;
 use crate::http::h1::encode::Case;
-use crate::http::h1::parse;
-use crate::http::head::{RequestHead, Version};
-use crate::http::meter::{Metered, Resets};
-use crate::http::serve::{LINGER, lifetime, linger, record_malformed};
+use crate::http::h2::meter::Resets;
+use crate::http::head::{RequestHead, ResponseHead, Version};
+use crate::http::serve::{DRAIN_IDLE, LINGER, lifetime, linger, record_malformed};
 use crate::http::stream::{Stream, WireStream};
-use crate::http::translate;
 use crate::overload::{HURRY, Stage};
-use crate::snapshot::Codec;
-use crate::worker::Worker;
+use crate::snapshot::{Codec, HttpConnectionManager};
+use crate::worker::{Heads, Worker};
+
+/// Streams of a client where nothing says how many.
+const STREAMS: u32 = 1024;
 
 /// Serves HTTP/2 until the connection ends.
 pub(crate) async fn serve(
@@ -35,7 +40,7 @@ pub(crate) async fn serve(
 ) {
     let Some(http) = downstream.http() else { return };
     match Box::pin(is_h2(&mut wire, Codec::Auto, http.idle_timeout, &control)).await {
-        Some(true) => {}
+        Some(true) => wire.consume(frame::PREFACE.len()),
         // A wrong preface is a connection error (RFC 9113, 3.4); so closed that the peer can see it.
         Some(false) => {
             record_malformed(&worker, &downstream, 0);
@@ -43,152 +48,211 @@ pub(crate) async fn serve(
         }
         None => return,
     }
-    let settings = &http.http2;
-    let mut builder = h2::server::Builder::new();
-    builder
-        .max_concurrent_streams(settings.max_concurrent_streams.unwrap_or(1024))
-        .initial_window_size(settings.stream_window.unwrap_or(1 << 20))
-        .initial_connection_window_size(settings.connection_window.unwrap_or(4 << 20))
-        .max_header_list_size(http.max_request_headers)
-        .max_send_buffer_size(256 * 1024)
-        .enable_connect_protocol();
-    let io = Metered::new(Replayed::new(wire), true);
-    let flooded = io.flooded();
-    let handshake = builder.handshake::<_, bytes::Bytes>(io);
-    let handshake = tokio::time::timeout(http.idle_timeout.unwrap_or(Duration::MAX), handshake);
-    let mut connection = match handshake.await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => {
-            if error.is_library() {
-                record_malformed(&worker, &downstream, 0);
-            }
-            return;
-        }
-        Err(_) => return,
+    let conn = Conn::new(own(http));
+    let mut serving = Serving {
+        times: Times::new(http),
+        active: Rc::default(),
+        resets: Rc::default(),
+        worker: &worker,
+        downstream: &downstream,
+        control: &control,
+        conn: &conn,
+        http,
     };
-    let (mut alarm, active) = (Alarm::default(), Rc::new(std::cell::Cell::new(0_usize)));
-    let (mut draining, mut deadline, mut calmed) = (false, None, false);
-    let mut shedding = false;
-    let (resets, mut old) = (Rc::<Resets>::default(), lifetime(http));
-    loop {
-        let accepted = poll_fn(|cx| {
-            control.register(cx.waker());
-            if control.wish() >= Wish::Drain && !std::mem::replace(&mut draining, true) {
-                connection.graceful_shutdown();
+    let end = poll_fn(|cx| serving.poll(cx, &mut wire)).await;
+    let Serving { resets, .. } = serving;
+    let flood = conn.session.borrow().flood();
+    if end == End::Fault && !worker.metrics.calms(flood, &resets) {
+        record_malformed(&worker, &downstream, 0);
+    }
+    conn.session.borrow_mut().lost();
+    if end != End::Cut {
+        Box::pin(linger(&mut WireStream::new(wire), &mut Alarm::default())).await;
+    }
+}
+
+/// What a client is told.
+fn own(http: &HttpConnectionManager) -> Own {
+    let settings = &http.http2;
+    Own {
+        server: true,
+        stream_window: settings.stream_window.unwrap_or(1 << 20),
+        connection_window: settings.connection_window.unwrap_or(4 << 20),
+        streams: settings.max_concurrent_streams.unwrap_or(STREAMS),
+        head_bytes: http.max_request_headers,
+        head_fields: http.max_headers_count,
+        connect: true,
+    }
+}
+
+/// When something is to happen by itself.
+#[derive(Debug)]
+struct Times {
+    alarm: Alarm,
+    /// Nothing was going on for too long.
+    idle: Option<Instant>,
+    /// It has lived long enough.
+    old: Option<Instant>,
+    /// Who was asked to leave has had the time to hear it.
+    leave: Option<Instant>,
+    /// Who broke a rule has had the time to read so.
+    told: Option<Instant>,
+    leaving: bool,
+    shedding: bool,
+}
+
+impl Times {
+    fn new(http: &HttpConnectionManager) -> Self {
+        let (leaving, shedding) = (false, false);
+        let old = lifetime(http);
+        Self { alarm: Alarm::default(), idle: None, old, leave: None, told: None, leaving, shedding }
+    }
+}
+
+/// One connection that is served.
+struct Serving<'s> {
+    times: Times,
+    /// Requests under way.
+    active: Rc<Cell<usize>>,
+    resets: Rc<Resets>,
+    worker: &'s Rc<Worker>,
+    downstream: &'s Rc<Downstream>,
+    control: &'s Rc<Control>,
+    conn: &'s Rc<Conn>,
+    http: &'s HttpConnectionManager,
+}
+
+impl Serving<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Poll<End> {
+        self.control.register(cx.waker());
+        loop {
+            match self.control.wish() {
+                Wish::Serve => {}
+                Wish::Drain => self.leave(),
+                Wish::Cut => return Poll::Ready(End::Cut),
             }
-            if control.wish() == Wish::Cut {
-                return Poll::Ready(None);
+            if self.resets.too_many() && self.conn.session.borrow().fault().is_none() {
+                self.conn.session.borrow_mut().fail(Fault::CALM);
             }
-            if let Poll::Ready(accepted) = connection.poll_accept(cx) {
-                return Poll::Ready(accepted);
+            let heads = || Some(self.worker.take_heads());
+            let ended = self.conn.poll_io(cx, wire, heads, |opened, heads| self.begin(opened, heads));
+            if ended.is_ready() {
+                return ended;
             }
-            if !calmed && worker.metrics.calms(flooded.get(), &resets) {
-                calmed = true;
-                deadline = Some(Instant::now() + LINGER);
-                connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
-                // Says so, if the peer takes it.
-                if let Poll::Ready(accepted) = connection.poll_accept(cx) {
-                    return Poll::Ready(accepted.filter(Result::is_err));
-                }
+            match self.poll_times(cx) {
+                Poll::Ready(Some(end)) => return Poll::Ready(end),
+                Poll::Ready(None) => {}
+                Poll::Pending => return Poll::Pending,
             }
-            if calmed {
-                return alarm.poll(cx, deadline).map(|()| None);
-            }
-            let now_shedding = worker.stage.get() >= Stage::CloseIdle;
-            if active.get() > 0 {
-                deadline = None;
-            } else if deadline.is_none() || shedding != now_shedding {
-                let most = if now_shedding { Some(HURRY) } else { http.idle_timeout };
-                deadline = most.map(|most| Instant::now() + most);
-            }
-            shedding = now_shedding;
-            if alarm.poll(cx, earliest(deadline, old)).is_ready() {
-                // Asked to end once already, and silent since.
-                if deadline.is_some_and(|deadline| deadline <= Instant::now()) && draining {
-                    return Poll::Ready(None);
-                }
-                connection.graceful_shutdown();
-                (draining, deadline, old) = (true, None, None);
-                cx.waker().wake_by_ref();
-            }
-            Poll::Pending
-        })
-        .await;
-        let (request, respond) = match accepted {
-            Some(Ok(accepted)) => accepted,
-            // The peer broke the protocol, and was told how by GOAWAY.
-            Some(Err(error)) if error.is_library() => {
-                record_malformed(&worker, &downstream, 0);
-                break;
-            }
-            Some(Err(_)) | None => break,
+        }
+    }
+
+    /// Asks the client to come again on another connection.
+    fn leave(&mut self) {
+        if !std::mem::replace(&mut self.times.leaving, true) {
+            self.conn.session.borrow_mut().leave();
+            self.times.leave = Some(Instant::now() + DRAIN_IDLE);
+        }
+    }
+
+    /// Ready with an end, or with something that is to be written.
+    fn poll_times(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
+        let times = &mut self.times;
+        if self.conn.session.borrow().fault().is_some() {
+            let told = *times.told.get_or_insert_with(|| Instant::now() + LINGER);
+            return times.alarm.poll(cx, Some(told)).map(|()| Some(End::Fault));
+        }
+        let shedding = self.worker.stage.get() >= Stage::CloseIdle;
+        if self.active.get() > 0 {
+            times.idle = None;
+        } else if times.idle.is_none() || times.shedding != shedding {
+            let most = if shedding { Some(HURRY) } else { self.http.idle_timeout };
+            times.idle = most.map(|most| Instant::now() + most);
+        }
+        times.shedding = shedding;
+        let next = earliest(earliest(times.idle, times.old), times.leave);
+        if times.alarm.poll(cx, next).is_pending() {
+            return Poll::Pending;
+        }
+        if times.leave.is_some() && times.leave == next {
+            times.leave = None;
+            self.conn.session.borrow_mut().leave_for_good();
+        } else if times.leaving && times.idle == next {
+            // Asked to end once already, and silent since.
+            return Poll::Ready(Some(End::Closed));
+        } else {
+            (times.idle, times.old) = (None, None);
+            self.leave();
+        }
+        Poll::Ready(None)
+    }
+
+    /// Serves one request in a task of its own.
+    fn begin(&self, opened: Opened, heads: Box<Heads>) {
+        let request = Request {
+            stream: H2Stream::new(self.conn, opened.key),
+            opened,
+            heads,
+            worker: self.worker.clone(),
+            downstream: self.downstream.clone(),
+            control: self.control.clone(),
         };
-        let (worker, downstream, control) = (worker.clone(), downstream.clone(), control.clone());
-        let (active, resets) = (active.clone(), resets.clone());
+        let (active, resets, conn) = (self.active.clone(), self.resets.clone(), self.conn.clone());
         active.set(active.get() + 1);
         tokio::task::spawn_local(async move {
-            let early = serve_one(&worker, &downstream, control, request, respond).await;
+            let early = request.serve().await;
             resets.closed(early);
             active.set(active.get() - 1);
+            if active.get() == 0 || resets.too_many() {
+                conn.poke();
+            }
         });
     }
 }
 
-/// Serves one request of an HTTP/2 connection; true when the client broke it off soon after it began.
-async fn serve_one(
-    worker: &Rc<Worker>,
-    downstream: &Downstream,
+/// One request of a connection.
+struct Request {
+    stream: H2Stream,
+    opened: Opened,
+    heads: Box<Heads>,
+    worker: Rc<Worker>,
+    downstream: Rc<Downstream>,
     control: Rc<Control>,
-    request: http::Request<h2::RecvStream>,
-    respond: h2::server::SendResponse<bytes::Bytes>,
-) -> bool {
-    let (parts, body) = request.into_parts();
-    let most = downstream.http().map_or(0, |http| http.max_headers_count as usize);
-    if let Err(malformed) = translate::check(&parts, most) {
-        refuse(worker, downstream, respond, malformed.status());
-        return false;
+}
+
+impl Request {
+    /// True when the client broke it off soon after it began.
+    async fn serve(self) -> bool {
+        let Self { mut stream, opened, mut heads, worker, downstream, control } = self;
+        if let Some(refused) = opened.refused {
+            // HTTP/2 can carry it and we cannot. A client that is gone needs no answer.
+            record_malformed(&worker, &downstream, refused.status());
+            let _ = stream.send_head(&ResponseHead::new(refused.status()), true);
+            stream.flush();
+            worker.give_heads(heads);
+            return false;
+        }
+        let mut client = Client {
+            stream: Stream::H2(stream),
+            control,
+            alarm: Alarm::default(),
+            case: Case::Lower,
+            method: heads.request.method,
+            version: Version::Http2,
+            keep_alive: true,
+            expects_continue: expects_continue(&downstream, &heads.request),
+            interim: false,
+        };
+        // Boxed: a task is moved several times before it first runs.
+        let exchange = Exchange::new(&worker, &downstream, &mut client, &mut heads, opened.length);
+        let early = Box::pin(exchange.run()).await;
+        worker.give_heads(heads);
+        early
     }
-    let length = if body.is_end_stream() {
-        Some(0)
-    } else {
-        parts.headers.get("content-length").and_then(|value| parse::decimal(value.as_bytes()))
-    };
-    let mut heads = worker.take_heads();
-    translate::from_h2(&parts, &mut heads.request);
-    let mut client = Client {
-        stream: Stream::H2(H2Stream::new((length != Some(0)).then_some(body), None)),
-        control,
-        alarm: Alarm::default(),
-        case: Case::Lower,
-        respond: Some(respond),
-        method: heads.request.method,
-        version: Version::Http2,
-        keep_alive: true,
-        expects_continue: expects_continue(downstream, &heads.request),
-        interim: false,
-    };
-    // Boxed: a task is moved several times before it first runs.
-    let early = Box::pin(Exchange::new(worker, downstream, &mut client, &mut heads, length).run()).await;
-    worker.give_heads(heads);
-    early
 }
 
 /// Whether a client waits for a `100 Continue` that is ours to give (RFC 9110, 10.1.1).
 fn expects_continue(downstream: &Downstream, head: &RequestHead) -> bool {
     head.headers.get("expect").is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
         && downstream.http().is_some_and(|http| !http.proxy_100_continue)
-}
-
-/// Answers a request that HTTP/2 can carry and we cannot.
-fn refuse(
-    worker: &Worker,
-    downstream: &Downstream,
-    mut respond: h2::server::SendResponse<bytes::Bytes>,
-    status: u16,
-) {
-    record_malformed(worker, downstream, status);
-    let mut response = http::Response::new(());
-    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_REQUEST);
-    // A client that is gone needs no answer.
-    let _ = respond.send_response(response, true);
 }
