@@ -4,12 +4,10 @@ mod kit;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::accesslog::v3 as accesslog;
-use envoy_types::pb::envoy::config::bootstrap::v3 as bootstrap;
 use envoy_types::pb::envoy::config::cluster::v3 as cluster;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::core::v3::substitution_format_string::Format;
@@ -20,10 +18,8 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 use envoy_types::pb::google::protobuf;
 use heddle_runtime::free_port;
 use kit::backend::{Backend, Client, Reply};
-use kit::peer::Running;
 use kit::{Mesh, any, connection_manager, encoded_cluster, encoded_listener, http_filter, http2, listener};
 use kit::{action, retries, static_cluster, to_cluster};
-use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -286,37 +282,6 @@ async fn grpc() -> SocketAddr {
     address
 }
 
-/// Real Envoy with its files in a directory.
-fn start_envoy(world: &World, listeners: Vec<listener_proto::Listener>, dir: &Path) -> Option<Running> {
-    let binary = kit::peer::envoy()?;
-    let resources =
-        bootstrap::bootstrap::StaticResources { listeners, clusters: world.clusters(), ..Default::default() };
-    let config = bootstrap::Bootstrap { static_resources: Some(resources), ..Default::default() };
-    let file = dir.join("envoy.pb");
-    std::fs::write(&file, config.encode_to_vec()).unwrap();
-    let errors = std::fs::File::create(dir.join("envoy.log")).unwrap();
-    // It dies with its starter's session, so it has one of its own.
-    let child = Command::new("setsid")
-        .arg(binary)
-        .args([
-            "--disable-hot-restart",
-            "--concurrency",
-            "1",
-            "-l",
-            "warning",
-            "--file-flush-interval-msec",
-            "50",
-        ])
-        .arg("-c")
-        .arg(&file)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(errors)
-        .spawn()
-        .unwrap();
-    Some(Running(child))
-}
-
 async fn connect(at: SocketAddr) -> TcpStream {
     for _ in 0..1000 {
         if let Ok(stream) = TcpStream::connect(at).await {
@@ -467,7 +432,8 @@ async fn lines_are_those_of_envoy() {
     }
     let free = || SocketAddr::from(([127, 0, 0, 1], free_port([127, 0, 0, 1].into()).unwrap()));
     let (at, tcp_at) = (free(), free());
-    let Some(envoy) = start_envoy(&world, World::listeners(at, tcp_at, &theirs), &dir) else { return };
+    let listeners = World::listeners(at, tcp_at, &theirs);
+    let Some(envoy) = kit::peer::start_envoy(listeners, world.clusters(), &dir) else { return };
     let own_tcp = free();
     let mesh = Mesh::start(1, |at| {
         let listeners = World::listeners(at, own_tcp, &ours);

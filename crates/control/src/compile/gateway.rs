@@ -209,6 +209,7 @@ pub(super) fn listener(cx: &Cx<'_>, port: u16) -> Value {
             &format!("outbound_{bind}_{port}"),
             Routes::Named(cx.name(RouteName::Gateway(port).text())),
         );
+        let manager = hcm::speaking(first.protocol, manager);
         listener.filter_chains = vec![hcm::chain("http", None, hcm::http_connection_filter(&manager))];
     } else if first.protocol.is_tls() {
         listener.listener_filters.push(hcm::tls_inspector());

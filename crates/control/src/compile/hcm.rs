@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::{
         route::v3::RouteConfiguration,
     },
     extensions::filters::{
-        http::{cors::v3::Cors, fault::v3::HttpFault, router::v3::Router},
+        http::{cors::v3::Cors, fault::v3::HttpFault, grpc_web::v3::GrpcWeb, router::v3::Router},
         listener::{
             http_inspector::v3::HttpInspector, original_dst::v3::OriginalDst, tls_inspector::v3::TlsInspector,
         },
@@ -30,6 +30,7 @@ use super::{
     build::{ads, any, boolean, duration, http1_keeping_case},
     cx::Cx,
 };
+use crate::world::Protocol;
 
 /// Where a connection manager stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,6 +105,14 @@ fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
         config_type: Some(http_filter::ConfigType::TypedConfig(any(config))),
         ..Default::default()
     }
+}
+
+/// Where a port is said to speak gRPC-Web, its calls go on as gRPC.
+pub(crate) fn speaking(protocol: Protocol, mut manager: HttpConnectionManager) -> HttpConnectionManager {
+    if protocol == Protocol::GrpcWeb {
+        manager.http_filters.insert(0, http_filter("envoy.filters.http.grpc_web", &GrpcWeb {}));
+    }
+    manager
 }
 
 /// Also takes CONNECT.

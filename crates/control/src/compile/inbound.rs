@@ -222,6 +222,7 @@ fn chains(
             &format!("inbound_0.0.0.0_{port}"),
             Routes::Inline(Box::new(routes(port, &cluster))),
         );
+        let manager = hcm::speaking(protocol, manager);
         hcm::chain(&format!("inbound_{port}_http"), matched, hcm::http_connection_filter(&manager))
     };
     let tcp = |matched| {

@@ -135,6 +135,7 @@ pub(super) fn address_listener(cx: &Cx<'_>, id: &ServiceId, number: u16) -> Valu
             &format!("outbound_{first}_{number}"),
             Routes::Named(cx.name(route.text())),
         );
+        let manager = hcm::speaking(port.protocol, manager);
         listener.filter_chains.push(hcm::chain(
             "http",
             Some(hcm::plain_http()),

@@ -1,6 +1,7 @@
 //! What captured connections find.
 
 use heddle_xds::ResourceType;
+use prost::Message as _;
 use serde_json::json;
 
 use crate::kit::{Seen, sidecar_with, world};
@@ -87,4 +88,39 @@ fn an_address_that_others_reach_is_an_http_proxy_for_this_machine_alone() {
     };
     assert_eq!(from("127.0.0.1:15001"), ConnectionSourceType::Any);
     assert_eq!(from("0.0.0.0:15001"), ConnectionSourceType::SameIpOrLoopback);
+}
+
+/// The HTTP filters of each chain of a listener that has any, and of its cluster whether it speaks HTTP/2.
+fn filters(seen: &Seen, listener: &str) -> Vec<Vec<String>> {
+    use envoy_types::pb::envoy::{
+        config::listener::v3::filter::ConfigType,
+        extensions::filters::network::http_connection_manager::v3::HttpConnectionManager,
+    };
+    let listener = seen.listener(listener);
+    let chains = listener.filter_chains.iter().flat_map(|chain| &chain.filters);
+    let managers = chains.filter_map(|filter| match &filter.config_type {
+        Some(ConfigType::TypedConfig(any)) if any.type_url.ends_with("HttpConnectionManager") => {
+            Some(HttpConnectionManager::decode(&*any.value).expect("decodes"))
+        }
+        _ => None,
+    });
+    managers.map(|manager| manager.http_filters.iter().map(|filter| filter.name.clone()).collect()).collect()
+}
+
+#[test]
+fn a_port_of_grpc_web_is_translated() {
+    let service = "
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: default}
+spec: {clusterIP: 10.0.0.4, ports: [{name: grpc-web, port: 83}, {name: grpc-more, port: 84}]}
+";
+    let route = ROUTE.replace("name: one", "name: web").replace("port: 80", "port: 83");
+    let seen = captured(&format!("{service}{route}"), json!("127.0.0.1:15001"));
+    let web = filters(&seen, "10.0.0.4_83");
+    assert_eq!(web[0][0], "envoy.filters.http.grpc_web", "{web:?}");
+    let others = filters(&seen, "0.0.0.0_84");
+    assert!(others.iter().flatten().all(|name| name != "envoy.filters.http.grpc_web"), "{others:?}");
+    let cluster = seen.cluster("outbound|83||web.default.svc.cluster.local");
+    assert!(!cluster.typed_extension_protocol_options.is_empty(), "the endpoint speaks HTTP/2");
 }

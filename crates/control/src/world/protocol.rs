@@ -68,7 +68,8 @@ impl Protocol {
 
     /// The upstream is spoken to in HTTP/2.
     pub fn is_http2(self) -> bool {
-        matches!(self, Self::Http2 | Self::Grpc)
+        // As gRPC, which it is translated to.
+        matches!(self, Self::Http2 | Self::Grpc | Self::GrpcWeb)
     }
 
     /// Routed by SNI.

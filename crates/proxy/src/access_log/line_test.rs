@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::access_log::{Entry, Notes};
 use crate::decide::kit::*;
 use crate::http::head::{Headers, RequestHead, ResponseHead};
+use crate::http::stream::Extra;
 use crate::snapshot::Direction;
 use crate::telemetry::{Flags, Record};
 
@@ -146,7 +147,7 @@ fn grpc_has_statuses_and_trailers() {
     case.record.grpc_status = Some(5);
     let mut trailers = Headers::new();
     trailers.append("grpc-message", b"no such thing");
-    case.notes.trailers = Some(Box::new(trailers));
+    case.notes.extra = Some(Box::new(Extra { trailers: Some(trailers), web: None }));
     let format = "%GRPC_STATUS% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS_NUMBER% %TRAILER(GRPC-MESSAGE):7%";
     assert_eq!(case.line(text(format)), "NotFound NOT_FOUND 5 no such");
     case.record.grpc_status = Some(77);

@@ -20,7 +20,8 @@ use tokio::time::Instant;
 use self::filter::Filter;
 use self::line::Line;
 use crate::decide::Downstream;
-use crate::http::head::{Headers, RequestHead, ResponseHead, Version};
+use crate::http::head::{RequestHead, ResponseHead, Version};
+use crate::http::stream::Extra;
 use crate::telemetry::Record;
 use crate::worker::Worker;
 
@@ -79,7 +80,8 @@ pub(crate) struct Notes {
     pub(crate) response_start: Option<Instant>,
     pub(crate) upstream_local: Option<SocketAddr>,
     pub(crate) upstream_protocol: Option<Version>,
-    pub(crate) trailers: Option<Box<Headers>>,
+    /// The response's trailers are in it.
+    pub(crate) extra: Option<Box<Extra>>,
 }
 
 impl Notes {

@@ -224,7 +224,9 @@ impl Operator {
                 found
             }
             Self::Trailer { name, alternative, limit } => {
-                let Some(trailers) = &notes.trailers else { return false };
+                let Some(trailers) = notes.extra.as_ref().and_then(|extra| extra.trailers.as_ref()) else {
+                    return false;
+                };
                 let second = || trailers.get(alternative.as_deref().unwrap_or_default());
                 let value = trailers.get(name).or_else(second);
                 value.is_some_and(|value| put(&value[..limit.unwrap_or(usize::MAX).min(value.len())], out))

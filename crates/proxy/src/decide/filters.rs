@@ -51,6 +51,8 @@ pub(super) fn run<'s>(
                 let policy = levels.iter().find_map(|level| level.fault.as_deref()).or(own.as_deref());
                 out.fault = policy.and_then(|policy| fault(policy, cluster, head, random));
             }
+            // What it changes comes behind the decision.
+            HttpFilter::GrpcWeb => {}
         }
     }
     out

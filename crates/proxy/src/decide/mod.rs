@@ -32,6 +32,7 @@ pub use self::chain::{Connection, match_filter_chain};
 pub use self::observe::{Explain, Mismatch, Observer, Step};
 pub use self::outcome::*;
 pub use self::prepare::{finish_response, prepare};
+pub(crate) use self::reply::percent_encode;
 pub use self::reply::{LocalReply, grpc_status_of, local_reply};
 pub use self::timeout::{grpc_timeout, grpc_timeout_text};
 

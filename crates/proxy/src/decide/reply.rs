@@ -73,7 +73,7 @@ pub fn grpc_status_of(status: u16) -> u32 {
     }
 }
 
-fn percent_encode(text: &[u8]) -> Vec<u8> {
+pub(crate) fn percent_encode(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     for byte in text {
         if (b' '..=b'~').contains(byte) && *byte != b'%' {

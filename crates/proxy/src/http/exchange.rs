@@ -13,10 +13,11 @@ use tokio::time::Instant;
 use self::noted::{note_response, note_upstream};
 use super::body::RequestBody;
 use super::client::Client;
+use super::grpc_web::Web;
 use super::h2::meter::Resets;
-use super::head::Method;
+use super::head::{Method, is_grpc};
 use super::retry::{self, Failure};
-use super::stream::{Flow, Side, grpc_status};
+use super::stream::{Extra, Flow, Side, grpc_status};
 use super::trying::{Limit, Pace, Stop, Trying};
 use crate::conn::alarm::earliest;
 use crate::decide::{self, Decision, Downstream, Forward, Respond, UpgradeOutcome};
@@ -86,6 +87,7 @@ impl<'c> Exchange<'c> {
 
     /// Decides on the newest configuration, and again when something had to be fetched.
     async fn route(&mut self) -> Ended {
+        self.note_web();
         let deadline = Instant::now() + CONFIGURATION;
         loop {
             let snapshot = self.worker.snapshot();
@@ -111,7 +113,12 @@ impl<'c> Exchange<'c> {
         {
             return ended;
         }
-        self.record.grpc = super::head::is_grpc(&self.heads.request.headers);
+        if let Some(web) = self.heads.web {
+            web.edit_request(&mut self.heads.request);
+            // What is known is the length of the text.
+            self.length = self.length.filter(|length| *length == 0);
+        }
+        self.record.grpc = is_grpc(&self.heads.request.headers);
         self.note_route(&forward.route.name);
         forward.edit_request(self.downstream, &mut self.heads.request);
         if self.client.expects_continue {
@@ -122,6 +129,7 @@ impl<'c> Exchange<'c> {
         let state = self.worker.upstreams.cluster(forward.cluster);
         let mut trying = Trying::new(self.record.start);
         let mut body = RequestBody::new(Trying::keep(forward));
+        body.web = self.heads.web.and_then(Web::decoder);
         let mut upstream = loop {
             let mut asked = None;
             trying.attempts += 1;
@@ -141,7 +149,8 @@ impl<'c> Exchange<'c> {
                 }
                 Err(Stop::Client) => return self.client_gone(),
                 Err(Stop::Malformed) => {
-                    let answer = Respond { flag: "DPE", ..Respond::new(400) };
+                    let body = if self.heads.web.is_some() { &b"malformed body"[..] } else { &[] };
+                    let answer = Respond { flag: "DPE", body: body.into(), ..Respond::new(400) };
                     return Box::pin(self.answer(&answer)).await;
                 }
                 Err(Stop::Failed(failure)) => {
@@ -298,7 +307,11 @@ impl<'c> Exchange<'c> {
         if response.status >= 500 {
             count(&upstream.busy.member.failures);
         }
-        let length = upstream.response_length(response);
+        let web = self.heads.web.filter(|_| is_grpc(&response.headers));
+        let length = match web {
+            Some(_) => upstream.response_length(response).filter(|length| *length == 0),
+            None => upstream.response_length(response),
+        };
         let tunnel = response.status == 101
             || (request.method == Method::Connect && (200..300).contains(&response.status));
         // Counted from the end of the request, so it does not exist before that.
@@ -307,6 +320,10 @@ impl<'c> Exchange<'c> {
             response.headers.set("x-envoy-upstream-service-time", time.to_string().as_bytes());
         }
         forward.edit_response(self.downstream, request, trying.attempts, response);
+        if let Some(web) = web {
+            self.heads.response.headers.remove("content-length");
+            web.edit_response(&mut self.heads.response);
+        }
         self.finish_head(tunnel);
         let sent = if tunnel {
             upstream.tunnel();
@@ -321,14 +338,17 @@ impl<'c> Exchange<'c> {
             *body = RequestBody::new(0);
         }
         let mut flow = Flow::default();
-        flow.trailers = trailers;
+        let web = web.filter(|_| length != Some(0)).map(Web::encoder);
+        if trailers || web.is_some() {
+            flow.extra = Some(Box::new(Extra { web, trailers: None }));
+        }
         let outcome = self.relay(forward, upstream, body, &mut flow, tunnel).await;
         self.record.response_bytes = flow.bytes;
         self.record.request_bytes = body.bytes;
         if self.record.grpc {
             self.record.grpc_status = grpc_status(&self.heads.response.headers).or(flow.grpc_status);
         }
-        self.heads.notes.trailers = flow.trailers;
+        self.heads.notes.extra = flow.extra;
         if let Err(flag) = outcome {
             self.note_broken(flag);
             self.record.flags.add(flag);

@@ -1,5 +1,6 @@
 //! HTTP: heads, codecs, the server side and the exchange of one request with its response.
 
+pub(crate) mod grpc_web;
 pub mod head;
 
 pub mod probe;

@@ -7,6 +7,7 @@ mod splice;
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use super::grpc_web;
 use super::h1::encode::{self, Case};
 use super::h1::framing::{Decoder, Found, Framing};
 use super::h1::parse::Malformed;
@@ -298,10 +299,25 @@ pub(crate) struct Flow {
     pub(crate) grpc_status: Option<u16>,
     /// The receiver is waited for: there are bytes that it does not take.
     pub(crate) stuck: bool,
-    /// The trailers; nothing where nobody asked for them at the beginning.
-    pub(crate) trailers: Option<Box<Headers>>,
+    /// What few responses need.
+    pub(crate) extra: Option<Box<Extra>>,
     ended: bool,
     way: splice::Way,
+}
+
+/// What else becomes of a response.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    /// The trailers that came, for an access log.
+    pub(crate) trailers: Option<Headers>,
+    /// Writes what comes for a client of gRPC-Web.
+    pub(crate) web: Option<grpc_web::Encoder>,
+}
+
+impl Flow {
+    fn web(&mut self) -> Option<&mut grpc_web::Encoder> {
+        self.extra.as_mut()?.web.as_mut()
+    }
 }
 
 /// The side that broke.
@@ -325,8 +341,25 @@ impl Flow {
             if matches!(self.way, splice::Way::Splice(_)) {
                 ready!(self.poll_splice(cx, from, to))?;
             }
+            if let Some(web) = self.web() {
+                let (sent, ended) = (web.out().poll_send(cx, to), web.ended);
+                self.stuck = sent.is_pending();
+                ready!(sent).map_err(Side::To)?;
+                if ended {
+                    to.finish(None).map_err(Side::To)?;
+                    self.ended = true;
+                    break;
+                }
+            }
             match from.poll_recv(cx) {
                 Poll::Ready(Ok(Got::Data)) => {
+                    if let Some(web) = self.web() {
+                        let len = web.take(from.chunk());
+                        from.consume(len);
+                        self.bytes += len as u64;
+                        self.moved = true;
+                        continue;
+                    }
                     let sent = to.poll_send(cx, from.chunk());
                     self.stuck = sent.is_pending();
                     let len = ready!(sent).map_err(Side::To)?;
@@ -338,11 +371,16 @@ impl Flow {
                 Poll::Ready(Ok(Got::End)) => {
                     let trailers = from.take_trailers();
                     self.grpc_status = trailers.as_ref().and_then(grpc_status);
-                    to.finish(trailers.as_ref()).map_err(Side::To)?;
-                    if let (Some(kept), Some(trailers)) = (&mut self.trailers, trailers) {
-                        **kept = trailers;
+                    match self.web() {
+                        Some(web) => web.end(trailers.as_ref()),
+                        None => {
+                            to.finish(trailers.as_ref()).map_err(Side::To)?;
+                            self.ended = true;
+                        }
                     }
-                    self.ended = true;
+                    if let Some(extra) = &mut self.extra {
+                        extra.trailers = trailers;
+                    }
                     self.moved = true;
                 }
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(Side::From(broken))),

@@ -208,6 +208,8 @@ pub enum HttpFilter {
     Cors,
     /// `envoy.filters.http.fault` with the listener's own policy, if it states one.
     Fault(Option<Arc<Fault>>),
+    /// `envoy.filters.http.grpc_web`.
+    GrpcWeb,
 }
 
 /// `router.v3.Router`.

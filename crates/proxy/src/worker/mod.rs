@@ -18,6 +18,7 @@ use crate::config::WorkloadNetwork;
 use crate::conn::buffers::Buffers;
 use crate::conn::registry::Registry;
 use crate::http::date::DateCache;
+use crate::http::grpc_web::Web;
 use crate::http::head::{RequestHead, ResponseHead};
 use crate::overload::{Overload, Stage};
 use crate::snapshot::{Listener, Snapshot};
@@ -64,6 +65,8 @@ pub(crate) struct Heads {
     pub(crate) response: ResponseHead,
     /// What else its access log says.
     pub(crate) notes: Notes,
+    /// The client speaks gRPC-Web, and that is translated.
+    pub(crate) web: Option<Web>,
 }
 
 /// How many unused pairs of heads a worker keeps.
@@ -189,6 +192,7 @@ impl Worker {
             heads.request.clear();
             heads.response.clear();
             heads.notes.clear();
+            heads.web = None;
             heads.request.headers.shrink();
             heads.response.headers.shrink();
             kept.push(heads);

@@ -5,6 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use envoy_types::pb::envoy::config::bootstrap::v3 as bootstrap;
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::listener::v3::Listener;
+use prost::Message as _;
+
 /// A program on the path.
 #[expect(clippy::print_stderr, reason = "a test's reader must see what was left out")]
 pub fn find(name: &str) -> Option<PathBuf> {
@@ -111,4 +116,34 @@ pub fn envoy() -> Option<PathBuf> {
     let libraries = std::fs::read_dir(peers.join("lib")).into_iter().flatten().flatten();
     let installed = libraries.map(|dir| dir.path().join("site-packages/envoy/_bin/envoy"));
     given.into_iter().chain(installed).find(|place| place.is_file()).or_else(|| find("envoy"))
+}
+
+/// Real Envoy with these resources, and its files in a directory.
+pub fn start_envoy(listeners: Vec<Listener>, clusters: Vec<Cluster>, dir: &Path) -> Option<Running> {
+    let binary = envoy()?;
+    let resources = bootstrap::bootstrap::StaticResources { listeners, clusters, ..Default::default() };
+    let config = bootstrap::Bootstrap { static_resources: Some(resources), ..Default::default() };
+    let file = dir.join("envoy.pb");
+    std::fs::write(&file, config.encode_to_vec()).unwrap();
+    let errors = std::fs::File::create(dir.join("envoy.log")).unwrap();
+    // It dies with its starter's session, so it has one of its own.
+    let child = Command::new("setsid")
+        .arg(binary)
+        .args([
+            "--disable-hot-restart",
+            "--concurrency",
+            "1",
+            "-l",
+            "warning",
+            "--file-flush-interval-msec",
+            "50",
+        ])
+        .arg("-c")
+        .arg(&file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(errors)
+        .spawn()
+        .unwrap();
+    Some(Running(child))
 }

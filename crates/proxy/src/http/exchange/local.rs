@@ -9,13 +9,26 @@ use tokio::time::Instant;
 use super::{Ended, Exchange};
 use crate::decide::{self, FaultOutcome, Forward, LocalReply, Respond};
 use crate::http::answer;
+use crate::http::grpc_web::Web;
+use crate::http::head::is_grpc;
 use crate::http::retry::{self, Failure};
 use crate::http::stream::grpc_status;
 use crate::http::trying::Trying;
+use crate::snapshot::{HttpConnectionManager, HttpFilter};
 use crate::telemetry::Flags;
 use crate::upstream::connect::ConnectError;
 
 impl Exchange<'_> {
+    /// Notes whether the client speaks gRPC-Web, where that is translated.
+    pub(super) fn note_web(&mut self) {
+        let translated = |http: &HttpConnectionManager| {
+            http.filters.iter().any(|filter| matches!(filter, HttpFilter::GrpcWeb))
+        };
+        if self.downstream.http().is_some_and(translated) {
+            self.heads.web = Web::of(&self.heads.request);
+        }
+    }
+
     /// How long the response at hand asks to be left alone before the next try.
     pub(super) fn asked_pause(&self, forward: &Forward<'_>) -> Option<Duration> {
         let policy = forward.retry.filter(|policy| policy.rate_limited.is_some())?;
@@ -78,7 +91,14 @@ impl Exchange<'_> {
         let (status, text) = (failure.status(complete), failure.body(trying.retries > 0));
         let (request, response) = (&self.heads.request, &mut self.heads.response);
         response.clear();
-        let body = decide::local_reply(LocalReply::new(status, text.as_bytes()), request, response);
+        let body = match self.heads.web {
+            // The request is one of gRPC by now; the answer is not to be.
+            Some(_) => {
+                response.status = status;
+                text.as_bytes()
+            }
+            None => decide::local_reply(LocalReply::new(status, text.as_bytes()), request, response),
+        };
         if matches!(failure, Failure::Connect(ConnectError::Overflow))
             && !forward.http.router.suppress_envoy_headers
         {
@@ -90,7 +110,7 @@ impl Exchange<'_> {
 
     /// Answers that there is too much to do.
     pub(super) async fn shed(&mut self) -> Ended {
-        let grpc = crate::http::head::is_grpc(&self.heads.request.headers);
+        let grpc = is_grpc(&self.heads.request.headers);
         let body = b"overload"[..].into();
         let answer = Respond { flag: "OM", details: "overload", body, grpc, ..Respond::new(503) };
         self.answer(&answer).await
@@ -99,7 +119,7 @@ impl Exchange<'_> {
     /// Answers as the configuration says.
     pub(super) async fn answer(&mut self, respond: &Respond<'_>) -> Ended {
         self.record.flags.add(Flags::named(respond.flag));
-        self.record.grpc = respond.grpc;
+        self.record.grpc = respond.grpc || self.heads.web.is_some();
         self.note(respond.details);
         if let Some(matched) = &respond.matched {
             self.note_route(&matched.route.name);
@@ -111,6 +131,13 @@ impl Exchange<'_> {
     }
 
     async fn send_answer(&mut self, body: &[u8]) -> Ended {
+        let body = match self.heads.web {
+            Some(web) => {
+                web.edit_answer(&mut self.heads.response, body);
+                &[]
+            }
+            None => body,
+        };
         answer::describe(&mut self.heads.response, body);
         if !self.client.stream.recv_done() || decide::requested_upgrade(&self.heads.request).is_some() {
             // Nobody reads the rest of the request, so nothing can follow it on this connection.

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::Exchange;
 use crate::access_log::{self, AccessLog, Entry, Needs, Notes};
 use crate::decide::Downstream;
-use crate::http::head::{Headers, Version};
+use crate::http::head::Version;
 use crate::http::retry::Failure;
 use crate::http::stream::Stream;
 use crate::http::trying::Trying;
@@ -17,20 +17,16 @@ fn logs(downstream: &Downstream) -> &[AccessLog] {
     downstream.http().map_or(&[], |http| &http.access_log)
 }
 
-/// Notes what a response that comes through says; a place for its trailers, where they are logged.
-pub(super) fn note_response(
-    downstream: &Downstream,
-    notes: &mut Notes,
-    trying: &Trying,
-) -> Option<Box<Headers>> {
+/// Notes what a response that comes through says; true when its trailers are logged.
+pub(super) fn note_response(downstream: &Downstream, notes: &mut Notes, trying: &Trying) -> bool {
     let logs = logs(downstream);
     if logs.is_empty() {
-        return None;
+        return false;
     }
     notes.details = "via_upstream".into();
     notes.request_end = trying.complete();
     notes.response_start = trying.answered;
-    Needs::of(logs).trailers.then(Box::default)
+    Needs::of(logs).trailers
 }
 
 /// Notes which connection an attempt has, or that it has none yet.

@@ -62,6 +62,8 @@ pub(crate) enum Malformed {
     ConnectContent,
     #[error("a broken chunk")]
     Chunk,
+    #[error("a body of gRPC-Web that is no base64")]
+    Base64,
 }
 
 impl Malformed {

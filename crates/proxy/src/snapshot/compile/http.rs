@@ -46,6 +46,7 @@ const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 const CORS: &str = "envoy.extensions.filters.http.cors.v3.Cors";
 const CORS_POLICY: &str = "envoy.extensions.filters.http.cors.v3.CorsPolicy";
 const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
+const GRPC_WEB: &str = "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb";
 const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
 
 /// Filters that only observe.
@@ -283,7 +284,8 @@ fn http_filters(
                 let states = policy.delay.is_some() || policy.abort.is_some();
                 out.push(HttpFilter::Fault(states.then(|| Arc::new(policy))));
             }
-            CORS | FAULT => {
+            GRPC_WEB if !given.disabled => out.push(HttpFilter::GrpcWeb),
+            CORS | FAULT | GRPC_WEB => {
                 let reason = "a filter that is off until a route switches it on is not built";
                 return Err(place(Refusal::new("disabled", reason)));
             }
