@@ -367,6 +367,12 @@ fn two_chains(
     vec![kit::encoded_listener(&listener), kit::encoded_cluster(&static_cluster("up", &[up]))]
 }
 
+/// Asks until the connection is to be closed.
+async fn asked_to_go(client: &mut Client) {
+    let asked = async { while !client.get("/").await.0.contains("connection: close") {} };
+    tokio::time::timeout(Duration::from_secs(20), asked).await.expect("it is asked to go");
+}
+
 #[tokio::test]
 async fn a_change_of_one_filter_chain_leaves_the_connections_of_the_others() {
     let one = Backend::named("one").await;
@@ -387,7 +393,7 @@ async fn a_change_of_one_filter_chain_leaves_the_connections_of_the_others() {
     let before = mesh.proxy.snapshot().generation;
     mesh.publish(two_chains(mesh.address, "/moved", "/", 1 << 20, one.address));
     generation(before).await;
-    while !special.get("/").await.0.contains("connection: close") {}
+    asked_to_go(&mut special).await;
     for _ in 0..20 {
         let (head, _) = other.get("/").await;
         assert!(head.starts_with("HTTP/1.1 200 ") && !head.contains("connection: close"), "{head}");
@@ -397,5 +403,5 @@ async fn a_change_of_one_filter_chain_leaves_the_connections_of_the_others() {
     let before = mesh.proxy.snapshot().generation;
     mesh.publish(two_chains(mesh.address, "/moved", "/", 1 << 16, one.address));
     generation(before).await;
-    while !other.get("/").await.0.contains("connection: close") {}
+    asked_to_go(&mut other).await;
 }
