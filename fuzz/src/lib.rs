@@ -2,6 +2,7 @@
 
 mod admit;
 mod dns;
+mod frames;
 mod hello;
 mod hpack;
 mod http1;
@@ -11,6 +12,7 @@ mod xds_session;
 
 pub use admit::admit_yaml;
 pub use dns::{dns_names, dns_question};
+pub use frames::{h2_client, h2_server};
 pub use hello::{proxy_protocol, tls_hello};
 pub use hpack::{hpack_blocks, hpack_fields};
 pub use http1::{chunked, http1_request, http1_response};
@@ -43,6 +45,8 @@ targets! {
     chunked, http1::CHUNKED, "crates/proxy/src/http/h1/chunked.rs";
     hpack_blocks, hpack::BLOCKS, "crates/proxy/src/http/h2/hpack";
     hpack_fields, hpack::FIELDS, "crates/proxy/src/http/h2/hpack";
+    h2_client, frames::CLIENTS, "crates/proxy/src/http/h2";
+    h2_server, frames::SERVERS, "crates/proxy/src/http/h2";
     tls_hello, hello::CORPUS, "crates/proxy/src/conn/hello.rs";
     tls_handshake, tls::HANDSHAKES, "crates/proxy/src/tls";
     tls_records, tls::RECORDS, "crates/proxy/src/tls/record.rs" "crates/proxy/src/tls/session.rs";

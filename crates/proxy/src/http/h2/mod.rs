@@ -9,6 +9,7 @@ mod fields;
 mod frame;
 pub mod hpack;
 pub(crate) mod meter;
+pub mod probe;
 mod reason;
 mod receive;
 mod send;
