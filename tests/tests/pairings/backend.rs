@@ -192,6 +192,8 @@ async fn serve_http1(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io
         }
         let head_only = method == "HEAD";
         write_http1(&mut stream, answer(Request { path, method, fields, body, trailers }), head_only).await?;
+        // TLS keeps what the socket did not take until somebody writes again, or flushes.
+        stream.flush().await?;
     }
 }
 
