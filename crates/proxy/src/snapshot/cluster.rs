@@ -193,8 +193,6 @@ pub struct Http2Settings {
     pub stream_window: Option<u32>,
     /// `initial_connection_window_size`, bytes.
     pub connection_window: Option<u32>,
-    /// `allow_connect`: extended CONNECT.
-    pub allow_connect: bool,
     /// `connection_keepalive.interval`.
     pub keepalive_interval: Option<Duration>,
     /// `connection_keepalive.timeout`.

@@ -62,8 +62,6 @@ pub struct HttpConnectionManager {
     pub request_timeout: Option<Duration>,
     /// `request_headers_timeout`; `None` is unlimited.
     pub request_headers_timeout: Option<Duration>,
-    /// `drain_timeout`, default 5 s.
-    pub drain_timeout: Duration,
     /// `common_http_protocol_options.idle_timeout`, default 1 h; `None` is unlimited.
     pub idle_timeout: Option<Duration>,
     /// `common_http_protocol_options.max_connection_duration`.
