@@ -4,6 +4,7 @@ pub mod probe;
 
 pub(crate) mod alarm;
 pub(crate) mod buffers;
+pub(crate) mod detect;
 pub(crate) mod hello;
 pub(crate) mod open;
 pub mod proxy_protocol;

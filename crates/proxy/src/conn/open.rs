@@ -6,24 +6,23 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
-use super::hello::{self, ClientHello, Progress};
+use super::detect::{Detect, Spoken};
 use super::proxy_protocol::{self, Ends, Header};
 use super::registry::{Control, Registered, Wish};
 use super::serving::Serving;
-use super::sniff::{self, Sniff, sniff};
+use super::sniff::{self, Sniff};
 use super::wire::Wire;
 use crate::decide::Downstream;
 use crate::decide::chain::{self, match_filter_chain};
 use crate::http::h2;
 use crate::http::head::Scheme;
-use crate::http::serve::{self, Connection};
+use crate::http::serve::Connection;
 use crate::snapshot::{
     Codec, FilterChain, HttpConnectionManager, Inspect, Listener, NetworkFilter, ProxyProtocol,
 };
@@ -103,14 +102,6 @@ struct Chosen {
     dialled: Option<Dialled>,
     /// SNI.
     server_name: Option<Box<str>>,
-}
-
-/// What a client was found to speak.
-enum Spoken {
-    Plain(Sniff),
-    Tls(ClientHello),
-    /// Nothing that may be served.
-    Close,
 }
 
 impl Opening {
@@ -300,7 +291,7 @@ impl Opening {
         let deadline = self.listener.inspect_timeout.map(|most| Instant::now() + most);
         let mut dial = pin!(dial);
         let (mut dialling, mut dialled, mut alarm) = (true, None::<Dialled>, Alarm::default());
-        let mut detect = Detect { inspect: self.listener.inspect, hello: None };
+        let mut detect = Detect::new(self.listener.inspect);
         let spoken = poll_fn(|cx| {
             if dialling && let Poll::Ready(outcome) = dial.as_mut().poll(cx) {
                 (dialling, dialled) = (false, outcome);
@@ -336,88 +327,6 @@ impl Opening {
         .await;
         (spoken, dialled)
     }
-}
-
-/// What is known of a client's first bytes.
-struct Detect {
-    inspect: Inspect,
-    hello: Option<hello::Reader>,
-}
-
-impl Detect {
-    /// Looks at all that came; `None` asks for more.
-    fn look(&mut self, data: &[u8]) -> Option<Spoken> {
-        let Some(tls) = self.inspect.tls else {
-            return Some(sniff(data)).filter(|seen| *seen != Sniff::More).map(Spoken::Plain);
-        };
-        match sniff(data) {
-            Sniff::More if data.is_empty() || self.inspect.http => None,
-            Sniff::More if data[0] == sniff::HANDSHAKE => None,
-            Sniff::Tls => {
-                let reader = self.hello.get_or_insert_with(|| hello::Reader::new(tls.max_hello as usize));
-                match reader.read(data) {
-                    Progress::More => None,
-                    Progress::Whole(hello) => Some(Spoken::Tls(hello)),
-                    Progress::Malformed => Some(self.plain(Sniff::Other)),
-                    Progress::TooLarge => Some(Spoken::Close),
-                }
-            }
-            seen => Some(self.plain(seen)),
-        }
-    }
-
-    /// A client that does not speak TLS.
-    fn plain(&self, seen: Sniff) -> Spoken {
-        match self.inspect.tls {
-            Some(tls) if tls.only => Spoken::Close,
-            _ if self.inspect.http => Spoken::Plain(seen),
-            _ => Spoken::Plain(Sniff::Other),
-        }
-    }
-}
-
-/// Whether HTTP/2 is spoken, once enough bytes are there to tell.
-pub(crate) async fn is_h2(
-    wire: &mut Wire,
-    codec: Codec,
-    idle: Option<Duration>,
-    control: &Control,
-) -> Option<bool> {
-    match codec {
-        Codec::Http1 => return Some(false),
-        Codec::Http2 => return Some(true),
-        Codec::Auto => {}
-    }
-    let (mut alarm, mut deadline) = (Alarm::default(), idle.map(|idle| Instant::now() + idle));
-    let mut draining = false;
-    poll_fn(|cx| {
-        loop {
-            let data = wire.data();
-            let common = data.len().min(sniff::PREFACE.len());
-            if data[..common] != sniff::PREFACE[..common] {
-                return Poll::Ready(Some(false));
-            }
-            if common == sniff::PREFACE.len() {
-                return Poll::Ready(Some(true));
-            }
-            match wire.poll_fill(cx) {
-                Poll::Ready(Ok(len)) if len > 0 => {}
-                Poll::Ready(_) => return Poll::Ready(None),
-                Poll::Pending => {
-                    control.register(cx.waker());
-                    if control.wish() == Wish::Cut {
-                        return Poll::Ready(None);
-                    }
-                    // The first request may be on its way.
-                    if control.wish() == Wish::Drain && !std::mem::replace(&mut draining, true) {
-                        deadline = Some(Instant::now() + serve::DRAIN_IDLE);
-                    }
-                    return alarm.poll(cx, deadline).map(|()| None);
-                }
-            }
-        }
-    })
-    .await
 }
 
 /// Where a connection was going that the kernel handed over as it was (TPROXY): our end has that address. `None` when

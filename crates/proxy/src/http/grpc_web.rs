@@ -209,7 +209,7 @@ impl Encoder {
     }
 }
 
-fn base64(data: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn base64(data: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for three in data.chunks(3) {
         let bits =

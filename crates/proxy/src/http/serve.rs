@@ -16,7 +16,7 @@ use super::head::{RequestHead, ResponseHead, Version};
 use super::stream::{Stream, WireStream};
 use crate::access_log::{self, Entry, Notes};
 use crate::conn::alarm::{Alarm, earliest};
-use crate::conn::open::is_h2;
+use crate::conn::detect::is_h2;
 use crate::conn::registry::{Registered, Wish};
 use crate::conn::wire::Wire;
 use crate::decide::{self, Downstream};

@@ -193,6 +193,8 @@ pub struct Http2Settings {
     pub stream_window: Option<u32>,
     /// `initial_connection_window_size`, bytes.
     pub connection_window: Option<u32>,
+    /// `allow_connect`: a client may ask for another protocol by CONNECT (RFC 8441).
+    pub allow_connect: bool,
     /// `connection_keepalive.interval`.
     pub keepalive_interval: Option<Duration>,
     /// `connection_keepalive.timeout`.

@@ -10,6 +10,7 @@ use super::transport::{Speaks, Transport};
 use super::{Busy, count, h2 as shared};
 use crate::conn::wire::Wire;
 use crate::decide::Downstream;
+use crate::http::grpc_web::base64;
 use crate::http::h1::encode::{self, Case};
 use crate::http::h1::framing::Framing;
 use crate::http::h1::parse::{self, Limits, Malformed, Message};
@@ -97,7 +98,7 @@ impl Upstream {
             false => busy.member.take_idle(cluster, sending.client, &transport),
         };
         match idle {
-            Some((wire, lease)) => Ok(Self::on_wire(wire, lease, cluster, busy, head, sending)),
+            Some((wire, lease)) => Ok(Self::on_wire(worker, wire, lease, cluster, busy, head, sending)),
             // Boxed: most requests find a connection.
             None => {
                 let over = (transport, speaks);
@@ -125,7 +126,7 @@ impl Upstream {
         }
         let first = if sending.upgrade { Speaks::Http1 } else { speaks };
         match Self::connection(worker, cluster, &busy, sending, (&transport, first)).await? {
-            Some((wire, lease)) => Ok(Self::on_wire(wire, lease, cluster, busy, head, sending)),
+            Some((wire, lease)) => Ok(Self::on_wire(worker, wire, lease, cluster, busy, head, sending)),
             // The endpoint prefers HTTP/2.
             None => Self::open_h2(worker, cluster, busy, head, sending, over).await,
         }
@@ -133,6 +134,7 @@ impl Upstream {
 
     /// Queues a request's head on a connection of HTTP/1.1.
     fn on_wire(
+        worker: &Worker,
         wire: Wire,
         lease: Lease,
         cluster: &Cluster,
@@ -155,6 +157,13 @@ impl Upstream {
             head.set_method(b"GET");
             head.headers.set("connection", b"Upgrade");
             head.headers.set("upgrade", &protocol);
+            if protocol == b"websocket" && !head.headers.contains("sec-websocket-key") {
+                // HTTP/2 has none (RFC 8441, 5), and servers of HTTP/1.1 want one (RFC 6455, 4.1).
+                let nonce = [worker.random(), worker.random()].map(u64::to_be_bytes);
+                let mut key = Vec::with_capacity(24);
+                base64(nonce.as_flattened(), &mut key);
+                head.headers.set("sec-websocket-key", &key);
+            }
             method = head.method;
             encode::request(stream.wire.output(), &head, framing, case);
         } else {

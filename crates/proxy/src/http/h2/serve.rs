@@ -13,7 +13,7 @@ use super::session::Opened;
 use super::settings::Own;
 use super::{Conn, H2Stream, frame};
 use crate::conn::alarm::{Alarm, earliest};
-use crate::conn::open::is_h2;
+use crate::conn::detect::is_h2;
 use crate::conn::registry::{Control, Wish};
 use crate::conn::wire::Wire;
 use crate::decide::Downstream;
@@ -81,7 +81,7 @@ fn own(http: &HttpConnectionManager) -> Own {
         streams: settings.max_concurrent_streams.unwrap_or(STREAMS),
         head_bytes: http.max_request_headers,
         head_fields: http.max_headers_count,
-        connect: true,
+        connect: settings.allow_connect,
     }
 }
 

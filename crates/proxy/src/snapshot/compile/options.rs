@@ -29,9 +29,9 @@ judge!(http1, envoy_types::pb::envoy::config::core::v3::Http1ProtocolOptions as 
     listed: [allow_chunked_length, override_stream_error_on_invalid_http_message, use_balsa_parser],
     refused: [send_fully_qualified_url, ignore_http_11_upgrade]);
 judge!(http2, envoy_types::pb::envoy::config::core::v3::Http2ProtocolOptions as "Http2ProtocolOptions",
-    acts: [max_concurrent_streams, initial_stream_window_size, initial_connection_window_size,
+    acts: [max_concurrent_streams, initial_stream_window_size, initial_connection_window_size, allow_connect,
         connection_keepalive],
-    listed: [hpack_table_size, allow_connect, allow_metadata, max_outbound_frames, max_outbound_control_frames,
+    listed: [hpack_table_size, allow_metadata, max_outbound_frames, max_outbound_control_frames,
         max_consecutive_inbound_frames_with_empty_payload, max_inbound_priority_frames_per_stream,
         max_inbound_window_update_frames_per_data_frame_sent, stream_error_on_invalid_http_messaging,
         override_stream_error_on_invalid_http_message, custom_settings_parameters, use_oghttp2_codec, max_metadata_size,
@@ -72,6 +72,7 @@ pub(crate) fn http2_settings(
         max_concurrent_streams: value.max_concurrent_streams.as_ref().map(|v| v.value),
         stream_window: value.initial_stream_window_size.as_ref().map(|v| v.value),
         connection_window: value.initial_connection_window_size.as_ref().map(|v| v.value),
+        allow_connect: value.allow_connect,
         keepalive_interval: time(
             keepalive.and_then(|k| k.interval.as_ref()),
             "connection_keepalive.interval",
