@@ -59,11 +59,16 @@ class Calls(grpc.GenericRpcHandler):
 
     def hang(self, request, context):
         ended = threading.Event()
-        context.add_callback(ended.set)
+
+        def end():
+            self.ended[request] += 1
+            ended.set()
+
+        # Counted here: a generator whose call ends while it yields is not resumed.
+        context.add_callback(end)
         self.left[request] = context.time_remaining()
         yield b"here"
         ended.wait(60)
-        self.ended[request] += 1
 
     def told(self, request, context):
         return json.dumps([self.ended[request], self.left.get(request)]).encode()
