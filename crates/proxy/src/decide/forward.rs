@@ -54,7 +54,7 @@ impl Forward<'_> {
         head.headers.remove(timeout::PER_TRY);
         head.headers.remove("x-envoy-upstream-alt-stat-name");
         if let Some(expected) = self.times.expected {
-            head.headers.set(timeout::EXPECTED, expected.to_string().as_bytes());
+            head.headers.set_number(timeout::EXPECTED, expected);
         }
         if let Some(grpc) = self.times.grpc {
             head.headers.set("grpc-timeout", timeout::grpc_timeout_text(grpc).as_bytes());
@@ -74,7 +74,7 @@ impl Forward<'_> {
     /// `x-envoy-attempt-count` of the attempt about to be sent, counted from 1, where the virtual host asks for it.
     pub fn set_attempt(&self, attempt: u32, head: &mut RequestHead) {
         if self.virtual_host.attempt_count {
-            head.headers.set("x-envoy-attempt-count", attempt.to_string().as_bytes());
+            head.headers.set_number("x-envoy-attempt-count", attempt.into());
         }
     }
 
@@ -161,7 +161,7 @@ impl Forward<'_> {
         head: &mut ResponseHead,
     ) {
         if self.virtual_host.attempt_count_in_response {
-            head.headers.set("x-envoy-attempt-count", attempts.to_string().as_bytes());
+            head.headers.set_number("x-envoy-attempt-count", attempts.into());
         }
         self.edit_local(downstream, request, head);
     }

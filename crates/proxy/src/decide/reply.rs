@@ -46,7 +46,7 @@ fn write<'r>(reply: LocalReply<'r>, grpc: bool, head: &mut ResponseHead) -> &'r 
         head.status = 200;
         head.headers.set("content-type", b"application/grpc");
         let status = reply.grpc_status.unwrap_or_else(|| grpc_status_of(reply.status));
-        head.headers.set("grpc-status", status.to_string().as_bytes());
+        head.headers.set_number("grpc-status", status.into());
         if !reply.body.is_empty() {
             head.headers.set("grpc-message", &percent_encode(reply.body));
         }

@@ -12,7 +12,7 @@ pub(crate) fn describe(head: &mut ResponseHead, body: &[u8]) {
     if body.is_empty() {
         head.headers.remove("content-length");
     } else {
-        head.headers.set("content-length", body.len().to_string().as_bytes());
+        head.headers.set_number("content-length", body.len() as u64);
     }
 }
 

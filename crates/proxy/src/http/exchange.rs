@@ -88,7 +88,7 @@ impl<'c> Exchange<'c> {
     /// Decides on the newest configuration, and again when something had to be fetched.
     async fn route(&mut self) -> Ended {
         self.note_web();
-        let deadline = Instant::now() + CONFIGURATION;
+        let deadline = self.record.start + CONFIGURATION;
         loop {
             let snapshot = self.worker.snapshot();
             let decision = decide::decide(&snapshot, self.downstream, &self.heads.request, self.random);
@@ -317,7 +317,7 @@ impl<'c> Exchange<'c> {
         // Counted from the end of the request, so it does not exist before that.
         if !tunnel && self.client.stream.recv_done() && !forward.http.router.suppress_envoy_headers {
             let time = trying.service_time().as_millis();
-            response.headers.set("x-envoy-upstream-service-time", time.to_string().as_bytes());
+            response.headers.set_number("x-envoy-upstream-service-time", time as u64);
         }
         forward.edit_response(self.downstream, request, trying.attempts, response);
         if let Some(web) = web {
@@ -342,7 +342,7 @@ impl<'c> Exchange<'c> {
         if trailers || web.is_some() {
             flow.extra = Some(Box::new(Extra { web, trailers: None }));
         }
-        let outcome = self.relay(forward, upstream, body, &mut flow, tunnel).await;
+        let outcome = self.relay(forward, upstream, body, &mut flow, trying, tunnel).await;
         self.record.response_bytes = flow.bytes;
         self.record.request_bytes = body.bytes;
         if self.record.grpc {
@@ -364,13 +364,15 @@ impl<'c> Exchange<'c> {
         upstream: &mut Upstream,
         body: &mut RequestBody,
         flow: &mut Flow,
+        trying: &Trying,
         tunnel: bool,
     ) -> Result<(), Flags> {
         after_other_reads().await;
         let (worker, client, mut pace) = (self.worker, &mut *self.client, Pace::default());
         let one = forward.retry.and_then(|policy| policy.per_try_idle_timeout);
         let idle = forward.idle_timeout.into_iter().chain(one).min();
-        let mut quiet_until = idle.map(|idle| Instant::now() + idle);
+        // The head has just come.
+        let mut quiet_until = idle.map(|idle| trying.answered.unwrap_or_else(Instant::now) + idle);
         let hard = forward.max_stream_duration.map(|most| self.record.start + most);
         poll_fn(|cx| {
             let before = body.bytes;
