@@ -26,12 +26,13 @@ ROWS = {
     "latency": ("added latency at a fixed rate", {"p50": (5, 0), "p99": (1.0, 0.7)}),
     "memory":  ("memory", {"idle MiB": (6, 4), "KiB per idle connection": (1.1, 0.5), "KiB per idle TLS connection": (6, 3), "MiB with 10,000 routes and endpoints": (40, 25)}),
     "routes":  ("10,000 routes and 1,000 clusters vs one of each", {"heddle-1": (1.05, 1.02)}),
+    "routes-floor": ("a relay of a pool: 1,000 upstream addresses vs one", {"pool-1": None}),
     "access-log": ("access log to a file on vs off", {"heddle": (1.10, 1.05)}),
 }
 # who takes part besides heddle
 PEERS = {"h1-1k": "relay haproxy nginx envoy pingora linkerd", "h1-128": "relay haproxy nginx envoy", "h1-64k": "relay haproxy nginx envoy", "mtls2": "haproxy nginx envoy linkerd ztunnel",
          "grpc": "direct haproxy nginx envoy linkerd", "hs": "haproxy nginx envoy", "hs-pq": "haproxy nginx envoy", "https": "haproxy nginx envoy", "tcp": "direct relay splice haproxy nginx envoy",
-         "latency": "direct haproxy envoy", "memory": "haproxy nginx envoy"}
+         "latency": "direct haproxy envoy", "routes-floor": "pool-1000 pool-1", "memory": "haproxy nginx envoy"}
 PORT = 18080
 
 class Stop(Exception): pass
@@ -58,15 +59,16 @@ def contender(name, row, base, port, a):
     kind = {"hs": "tls", "hs-pq": "tls", "https": "tls", "mtls2": "mtls2", "grpc": "grpc", "tcp": "tcp"}.get(row, "http")
     c = bench.Ctx(kind, port, f"127.0.0.1:{PORT}", os.path.join(base, "pki"), base, f"{row}-{name}")
     c.metrics, c.port_up, c.clusters, c.table = None, PORT, 50, None
-    if row.startswith("h1-") or row in ("latency", "routes", "access-log"):
+    if row.startswith("h1-") or row in ("latency", "routes", "routes-floor", "access-log"):
         c.table = load.routes(1000)
         if name == "heddle-10000": c.table, c.clusters = load.routes(10000, 1000), 1000
         if name == "heddle-1": c.table, c.clusters = load.routes(1, 1), 1
         made = {"relay": routed.floor, "haproxy": routed.haproxy, "nginx": routed.nginx, "envoy": routed.envoy, "direct": None}
         fn = routed.heddle if name.startswith("heddle") else made.get(name, adapters.ALL.get(name, (None,))[0])
+        if name.startswith("pool-"): fn = lambda c: [[c.run("relay"), f"127.0.0.1:{c.port}", str(PORT), "pool", name[5:]]]
         if name == "heddle-log": fn = functools.partial(routed.heddle, flags=adapters.access_log(c))
         c.up = routed.upstream(c, 0)
-        need = ["heddle"] if name.startswith("heddle") else [name] if name in made and name != "direct" else adapters.ALL[name][2]
+        need = ["heddle"] if name.startswith("heddle") else ["relay"] if name.startswith("pool-") else [name] if name in made and name != "direct" else adapters.ALL[name][2]
     else:
         if name not in adapters.ALL: return None, f"no adapter for {name}"
         fn, kinds, need = adapters.ALL[name]
@@ -82,17 +84,17 @@ def measure(row, name, p, a, base, files):
     def lg(what, *more):
         out = subprocess.run([*bench.RT, "taskset", "-c", a.load_core, a.lg, what, *common, *more], capture_output=True, text=True, timeout=180)
         return json.loads(out.stdout or json.dumps({"errors": 1, "done": 0, "cpu_ns": 0, "err": out.stderr[-300:]}))
-    if row.startswith("h1-") or row in ("routes", "access-log"):
+    if row.startswith("h1-") or row in ("routes", "routes-floor", "access-log"):
         table = files["heddle-1" if name == "heddle-1" else "heddle-10000" if name == "heddle-10000" else "all"]
         # what carries bytes and routes nothing is not asked for the right cluster
-        check = [] if name not in ("relay", "direct", "pingora", "linkerd") else ["--check", "0"]
+        check = [] if name not in ("relay", "pool-1000", "pool-1", "direct", "pingora", "linkerd") else ["--check", "0"]
         size = row[3:] if row.startswith("h1-") else "1k"
         before = counted(p.ctx.metrics) if p.ctx.metrics else 0
         scraper = Scraper(p.ctx.metrics) if p.ctx.metrics else None
         log = os.path.join(p.ctx.dir, "access.log")
         logged = os.path.getsize(log) if os.path.exists(log) else 0
         # a thousand clusters have their connections only after a while
-        if row == "routes": common[5] = str(max(a.warm, 5.0))
+        if row in ("routes", "routes-floor"): common[5] = str(max(a.warm, 5.0))
         r = lg("http", "--conns", str(a.conns or 64), "--load", table, "--size", size, "--draw", str(random.getrandbits(62)), *check)
         if scraper:
             scraper.stop()
@@ -147,7 +149,7 @@ def settled(c, a):
         time.sleep(0.5)
 
 def run_row(row, a, base, write):
-    names = [n for n in (PEERS.get(row, "").split() + {"routes": ["heddle-10000", "heddle-1"], "access-log": ["heddle", "heddle-log"]}.get(row, ["heddle"])) if not a.only or n.split("-")[0] in a.only.split(",")]
+    names = [n for n in (PEERS.get(row, "").split() + {"routes": ["heddle-10000", "heddle-1"], "routes-floor": [], "access-log": ["heddle", "heddle-log"]}.get(row, ["heddle"])) if not a.only or n.split("-")[0] in a.only.split(",")]
     if row == "memory": return memory(names, a, base, write)
     files = {k: os.path.join(base, k + ".tsv") for k in ("all", "heddle-1", "heddle-10000")}
     load.write(files["all"], load.routes(1000)); load.write(files["heddle-10000"], load.routes(10000, 1000))
@@ -263,7 +265,7 @@ def judged(lines):
     for row, (title, bounds) in ROWS.items():
         here = [[l for l in lines if l["run"] == r and l["row"] == row] for r in runs]
         if not any(here): continue
-        own = {"routes": "heddle-10000", "access-log": "heddle-log"}.get(row, "heddle")
+        own = {"routes": "heddle-10000", "routes-floor": "pool-1000", "access-log": "heddle-log"}.get(row, "heddle")
         failed = [l for run in here for l in run if l["contender"] == own and l["errors"]]
         if row == "memory":
             for what, (must, reach) in bounds.items():
