@@ -13,7 +13,7 @@ const PROTECTING: &[(&str, &[&str])] = &[
 const HARMLESS: &[(&str, &[&str])] = &[
     ("networking.istio.io", &["ProxyConfig"]),
     ("telemetry.istio.io", &["Telemetry"]),
-    ("gateway.networking.k8s.io", &["UDPRoute", "ListenerSet"]),
+    ("gateway.networking.k8s.io", &["UDPRoute"]),
     ("networking.k8s.io", &["Ingress", "IngressClass"]),
 ];
 

@@ -70,7 +70,7 @@ findings! {
     "HDL0306" "Host not of the Gateway", "The Gateway serves no such host, so that the route is not reached there.", "Add the host to the Gateway, or correct it.";
     "HDL0307" "No such Secret", "A certificate's Secret is not there.", "Create it.";
     "HDL0308" "No such GatewayClass", "Nobody serves Gateways of this class.", "Use `heddle`, or create the class.";
-    "HDL0309" "No such parent", "A route's parent, or the listener of it, is not there.", "Create it, or correct the reference.";
+    "HDL0309" "No such parent", "The parent of a route or of a ListenerSet, or the listener of it, is not there or lets it not in.", "Create it, or correct the reference.";
     "HDL0310" "No such port", "The service does not have the port.", "Use a port that is named.";
     "HDL0311" "No such delegate", "A route continues in a VirtualService that is not there.", "Create it, or correct the name.";
     "HDL0312" "Twice", "An object of this kind and name stands there twice. The later one replaces the earlier.", "Keep one.";

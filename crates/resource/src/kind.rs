@@ -154,6 +154,7 @@ kinds! {
     SIDECAR Sidecar(istio::Sidecar) ISTIO, ISTIO_VERSIONS, "Sidecar" "sidecars" "sidecar" [] namespaced Spec;
     GATEWAY_CLASS GatewayClass(gateway::GatewayClass) GATEWAY_API, &["v1", "v1beta1"], "GatewayClass" "gatewayclasses" "gatewayclass" ["gc"] cluster Document;
     GATEWAY Gateway(gateway::Gateway) GATEWAY_API, &["v1", "v1beta1"], "Gateway" "gateways" "gateway" ["gtw"] namespaced Document;
+    LISTENER_SET ListenerSet(gateway::ListenerSet) GATEWAY_API, &["v1"], "ListenerSet" "listenersets" "listenerset" ["lset"] namespaced Document;
     HTTP_ROUTE HttpRoute(gateway::HttpRoute) GATEWAY_API, &["v1", "v1beta1"], "HTTPRoute" "httproutes" "httproute" [] namespaced Document;
     GRPC_ROUTE GrpcRoute(gateway::GrpcRoute) GATEWAY_API, &["v1", "v1alpha2"], "GRPCRoute" "grpcroutes" "grpcroute" [] namespaced Document;
     TCP_ROUTE TcpRoute(gateway::TcpRoute) GATEWAY_API, &["v1", "v1alpha2"], "TCPRoute" "tcproutes" "tcproute" [] namespaced Document;

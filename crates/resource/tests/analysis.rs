@@ -89,3 +89,45 @@ spec: {{parentRefs: [{{name: none}}], rules: [{{backendRefs: [{backend}]}}]}}
     let granted = findings(&format!("{}{grant}", route("{name: reviews, namespace: default, port: 9080}")));
     assert_eq!(granted, ["HDL0309 spec.parentRefs[0]"]);
 }
+
+#[test]
+fn a_listener_set_is_let_in_by_its_gateway() {
+    let set = |namespace: &str, allowed: &str| {
+        findings(&format!(
+            "apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: edge}}
+spec: {{gatewayClassName: heddle, allowedListeners: {allowed}, listeners: [{{name: a, port: 80, protocol: HTTP}}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: ListenerSet
+metadata: {{name: more, namespace: {namespace}}}
+spec:
+  parentRef: {{name: edge, namespace: default}}
+  listeners: [{{name: b, port: 443, protocol: HTTPS, tls: {{certificateRefs: [{{name: c}}]}}}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: {{name: r, namespace: {namespace}}}
+spec: {{parentRefs: [{{kind: ListenerSet, name: more, sectionName: none}}, {{kind: ListenerSet, name: less}}], rules: [{{backendRefs: [{{name: x, port: 1}}]}}]}}
+"
+        ))
+    };
+    let rest = [
+        "HDL0307 spec.listeners[0].tls.certificateRefs[0]",
+        "HDL0309 spec.parentRefs[0].sectionName",
+        "HDL0309 spec.parentRefs[1]",
+    ];
+    let told = |namespace: &str, allowed: &str| {
+        let mut found = set(namespace, allowed);
+        found.retain(|one| !rest.contains(&one.as_str()) && !one.starts_with("HDL0300"));
+        found
+    };
+    for one in rest {
+        assert!(set("default", "{namespaces: {from: Same}}").iter().any(|found| found == one), "{one}");
+    }
+    assert!(told("default", "{namespaces: {from: Same}}").is_empty());
+    assert!(told("other", "{namespaces: {from: All}}").is_empty());
+    assert_eq!(told("other", "{namespaces: {from: Same}}"), ["HDL0309 spec.parentRef"]);
+    assert_eq!(told("default", "{}"), ["HDL0309 spec.parentRef"]);
+}

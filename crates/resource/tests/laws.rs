@@ -108,6 +108,7 @@ fn print(spec: &Spec) -> Value {
         Sidecar,
         GatewayClass,
         Gateway,
+        ListenerSet,
         HttpRoute,
         GrpcRoute,
         TcpRoute,

@@ -224,6 +224,24 @@ fn gateway_api_kinds() {
             ),
         ],
     );
+    table(
+        GATEWAY_API,
+        "ListenerSet",
+        &[
+            ("spec: {parentRef: {name: edge}, listeners: [{name: a, port: 80, protocol: HTTP}]}", "", ""),
+            ("spec: {parentRef: {name: edge}, listeners: []}", "HDL0109", "spec.listeners"),
+            (
+                "spec: {parentRef: {kind: Service, group: '', name: edge}, listeners: [{name: a, port: 80, protocol: HTTP}]}",
+                "HDL0102",
+                "spec.parentRef",
+            ),
+            (
+                "spec: {parentRef: {name: edge}, listeners: [{name: a, port: 80, protocol: HTTP, tls: {certificateRefs: [{name: c}]}}]}",
+                "HDL0113",
+                "spec.listeners[0].tls",
+            ),
+        ],
+    );
     table(GATEWAY_API, "TCPRoute", &[("spec: {rules: []}", "HDL0101", "spec.rules")]);
     table(
         GATEWAY_API,

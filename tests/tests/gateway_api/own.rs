@@ -43,6 +43,7 @@ fn case(case: &Value) -> Value {
         "name": case["name"],
         "profile": if manifest.starts_with("mesh/") { "mesh" } else { "gateway" },
         "manifests": [format!("tests/{manifest}.yaml")],
+        "objects": case["objects"],
         "http": each(&case["http"], http),
         "tcp": each(&case["tcp"], tcp),
         "mirror_shares": each(&case["shares"], share),
@@ -84,6 +85,9 @@ fn http(entry: &Value) -> Value {
             expect[name] = value.clone();
         }
     }
+    if entry["fail"] == true {
+        expect["fail"] = true.into();
+    }
     let mut request = Map::new();
     for (from, name) in [("get", "path"), ("host", "host"), ("headers", "headers"), ("method", "method")] {
         if let Some(value) = entry.get(from) {
@@ -92,6 +96,13 @@ fn http(entry: &Value) -> Value {
     }
     let mut expanded =
         json!({"to": to(entry), "request": request, "expect": expect, "subtest": entry["get"]});
+    // Namespace and name of a Secret whose certificate is trusted; the server's name is that of the request.
+    if let Some(trusted) = entry.get("tls") {
+        let secret = json!({"Namespace": trusted[0], "Name": trusted[1]});
+        let ca = json!({"$secret": secret, "part": "tls.crt"});
+        expanded["scheme"] = "https".into();
+        expanded["tls"] = json!({"server_ca": ca, "client_cert": null, "sni": entry["host"]});
+    }
     if let Some(namespace) = entry.get("client") {
         expanded["from_client"] = json!({"app": "client", "namespace": namespace});
     }

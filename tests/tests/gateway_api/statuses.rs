@@ -27,7 +27,7 @@ pub(crate) async fn check(bed: &Bed, assert: &str, args: &[Value]) -> Outcome<()
         "HTTPRouteMustHaveCondition" => objects.route_condition("HTTPRoute", args, &args[2]).await,
         "TLSRouteMustHaveCondition" => objects.route_condition("TLSRoute", args, &args[2]).await,
         "TLSRouteMustHaveNoAcceptedParents" => objects.no_accepted_parents("TLSRoute", args).await,
-        "GatewayMustHaveCondition" => objects.gateway_condition(args).await,
+        "GatewayMustHaveCondition" => objects.condition("Gateway", args).await,
         "GatewayClassMustBeAccepted" => objects.class(args).await,
         "TCPRouteMustHaveCondition" => objects.route_condition("TCPRoute", args, &args[2]).await,
         "HTTPRouteMustHaveLatestConditions" => objects.latest("HTTPRoute", args).await,
@@ -37,6 +37,10 @@ pub(crate) async fn check(bed: &Bed, assert: &str, args: &[Value]) -> Outcome<()
         "HTTPRouteMustHaveNoAcceptedParents" => objects.no_accepted_parents("HTTPRoute", args).await,
         "GatewayMustHaveZeroRoutes" => objects.zero_routes(args).await,
         "GatewayStatusMustHaveListeners" => objects.listeners(args).await,
+        "GatewayMustHaveAttachedListeners" => objects.attached_sets(args).await,
+        "GatewayListenersMustHaveConditions" => objects.listener_conditions("Gateway", args).await,
+        "ListenerSetMustHaveCondition" => objects.condition("ListenerSet", args).await,
+        "ListenerSetListenersMustHaveConditions" => objects.listener_conditions("ListenerSet", args).await,
         other => Err(format!("this runner does not know the assertion {other}")),
     }
 }
@@ -112,10 +116,33 @@ impl Objects<'_> {
         has(&ancestor["conditions"], &args[2]).map_err(|e| format!("{of}: {e}"))
     }
 
-    async fn gateway_condition(&self, args: &[Value]) -> Outcome<()> {
+    async fn condition(&self, kind: &str, args: &[Value]) -> Outcome<()> {
+        let object = self.get(kind, &args[0]).await?;
+        current(&object, &object["status"]["conditions"])?;
+        has(&object["status"]["conditions"], &args[1])
+            .map_err(|e| format!("{kind} {}: {e}", object["metadata"]["name"]))
+    }
+
+    /// How many ListenerSets are attached, by a status that speaks of the present generation.
+    async fn attached_sets(&self, args: &[Value]) -> Outcome<()> {
         let gateway = self.get("Gateway", &args[0]).await?;
         current(&gateway, &gateway["status"]["conditions"])?;
-        has(&gateway["status"]["conditions"], &args[1])
+        match &gateway["status"]["attachedListenerSets"] {
+            found if *found == args[1] => Ok(()),
+            found => Err(format!("attachedListenerSets {found}, wanted {}", args[1])),
+        }
+    }
+
+    /// Conditions of the listener that `args[2]` names.
+    async fn listener_conditions(&self, kind: &str, args: &[Value]) -> Outcome<()> {
+        let object = self.get(kind, &args[0]).await?;
+        let found = list(&object["status"]["listeners"]).iter().find(|one| one["name"] == args[2]);
+        let found = found.ok_or_else(|| format!("no status of listener {}", args[2]))?;
+        current(&object, &found["conditions"])?;
+        list(&args[1])
+            .iter()
+            .try_for_each(|wanted| has(&found["conditions"], wanted))
+            .map_err(|e| format!("{kind} {} listener {}: {e}", object["metadata"]["name"], args[2]))
     }
 
     async fn class(&self, args: &[Value]) -> Outcome<()> {

@@ -35,9 +35,14 @@ fn namers(world: &World, secret: &Key) -> Vec<ObjectRef> {
         let own = servers.filter(|(_, server)| server.tls.as_ref().is_some_and(names));
         found.extend(own.map(|(n, _)| gateway.object.field(format!("spec.servers[{n}].tls.credentialName"))));
     }
-    for object in world.objects(&kind::GATEWAY) {
-        let Spec::Gateway(gateway) = &object.spec else { continue };
-        for (n, listener) in gateway.spec.listeners.iter().enumerate() {
+    let owners = [&kind::GATEWAY, &kind::LISTENER_SET];
+    for object in owners.into_iter().flat_map(|kind| world.objects(kind)) {
+        let listeners = match &object.spec {
+            Spec::Gateway(gateway) => &gateway.spec.listeners,
+            Spec::ListenerSet(set) => &set.spec.listeners,
+            _ => continue,
+        };
+        for (n, listener) in listeners.iter().enumerate() {
             let refs = listener.tls.iter().flat_map(|tls| &tls.certificate_refs);
             let named = refs.into_iter().any(|to| {
                 *to.name == *secret.name

@@ -9,6 +9,7 @@ use super::{CONTROLLER, Condition};
 use crate::compile::gateway_api::{
     attachment::{Attachment, ListenerOutcome, ParentOutcome},
     listener::Security,
+    listener_set::SetOutcome,
     model::{GROUP, Gateway, ParentRef},
 };
 
@@ -91,6 +92,7 @@ const FEATURES: &[&str] = &[
     "HTTPRouteRetry",
     "HTTPRouteRetryBackendTimeout",
     "HTTPRouteSchemeRedirect",
+    "ListenerSet",
     "Mesh",
     "MeshConsumerRoute",
     "MeshHTTPRouteBackendRequestHeaderModification",
@@ -110,16 +112,55 @@ pub(crate) fn gateway(attachment: &Attachment, proxies: &[Deployed]) -> Value {
     } else {
         Condition::no("Programmed", "Invalid", "the Gateway is not accepted")
     };
-    let listeners: Vec<_> = gateway
-        .listeners
-        .iter()
-        .zip(&attachment.listeners)
+    let own = entries(attachment, None, serves.then_some(&programmed), generation);
+    let mut of_gateway = vec![attachment.accepted.clone(), programmed];
+    of_gateway.extend(insecure(attachment));
+    let addresses: BTreeSet<_> = proxies.iter().filter_map(|proxy| proxy.address).collect();
+    let addresses: Vec<_> =
+        addresses.into_iter().map(|ip| json!({"type": "IPAddress", "value": ip.to_string()})).collect();
+    json!({
+        "addresses": addresses,
+        "conditions": conditions(&of_gateway, generation),
+        "listeners": own,
+        "attachedListenerSets": attachment.sets.iter().filter(|outcome| outcome.accepted.holds()).count(),
+    })
+}
+
+/// `ListenerSet.status`, given the proxies that serve its Gateway.
+pub(crate) fn listener_set(attachment: &Attachment, outcome: &SetOutcome, proxies: &[Deployed]) -> Value {
+    let (set, accepted) = (&outcome.set, &outcome.accepted);
+    let of_gateway = programmed(&attachment.gateway, proxies);
+    let programmed = match accepted.holds() {
+        true if of_gateway.holds() => of_gateway,
+        true => Condition { reason: "ParentNotProgrammed".into(), ..of_gateway },
+        false => Condition::no("Programmed", accepted.reason.clone(), accepted.message.clone()),
+    };
+    let listeners =
+        entries(attachment, Some(&set.key), accepted.holds().then_some(&programmed), set.generation);
+    json!({ "conditions": conditions([accepted, &programmed], set.generation), "listeners": listeners })
+}
+
+/// The status of each listener that the Gateway itself or one of its ListenerSets declares. `programmed`: of the object,
+/// if it is served.
+fn entries(
+    attachment: &Attachment,
+    set: Option<&Key>,
+    programmed: Option<&Condition>,
+    generation: i64,
+) -> Value {
+    let all = attachment.gateway.listeners.iter().zip(&attachment.listeners);
+    all.filter(|(listener, _)| listener.set.as_ref() == set)
         .map(|(listener, outcome)| {
-            let programmed = if outcome.serves() && serves {
-                let reason = if programmed.holds() { "Programmed".into() } else { "Pending".into() };
-                Condition { reason, ..programmed.clone() }
-            } else {
-                Condition::no("Programmed", "Invalid", "nothing is served on this listener")
+            let programmed = match programmed.filter(|_| outcome.serves()) {
+                Some(programmed) => {
+                    let reason = if programmed.holds() { "Programmed".into() } else { "Pending".into() };
+                    Condition { reason, ..programmed.clone() }
+                }
+                None if set.is_some() && outcome.conflicted.holds() => {
+                    let Condition { reason, message, .. } = outcome.conflicted.clone();
+                    Condition::no("Programmed", reason, message)
+                }
+                None => Condition::no("Programmed", "Invalid", "nothing is served on this listener"),
             };
             json!({
                 "name": listener.name,
@@ -129,17 +170,7 @@ pub(crate) fn gateway(attachment: &Attachment, proxies: &[Deployed]) -> Value {
                     [&outcome.accepted, &programmed, &outcome.conflicted, &outcome.resolved], generation),
             })
         })
-        .collect();
-    let mut of_gateway = vec![attachment.accepted.clone(), programmed];
-    of_gateway.extend(insecure(attachment));
-    let addresses: BTreeSet<_> = proxies.iter().filter_map(|proxy| proxy.address).collect();
-    let addresses: Vec<_> =
-        addresses.into_iter().map(|ip| json!({"type": "IPAddress", "value": ip.to_string()})).collect();
-    json!({
-        "addresses": addresses,
-        "conditions": conditions(&of_gateway, generation),
-        "listeners": listeners,
-    })
+        .collect()
 }
 
 /// What the specification asks for where clients that fail verification are let in all the same.
@@ -149,7 +180,7 @@ fn insecure(attachment: &Attachment) -> Option<Condition> {
     };
     let listeners = attachment.gateway.listeners.iter().zip(&attachment.listeners);
     let names: Vec<_> =
-        listeners.filter(|(_, outcome)| lenient(outcome)).map(|(listener, _)| &*listener.name).collect();
+        listeners.filter(|(_, outcome)| lenient(outcome)).map(|(listener, _)| listener.label()).collect();
     let message = format!("clients without a valid certificate are let in on listeners {}", names.join(", "));
     let condition = Condition::yes("InsecureFrontendValidationMode", "ConfigurationChanged");
     (!names.is_empty()).then(|| condition.with_message(message))

@@ -93,30 +93,34 @@ impl Report<'_> {
             self.world.objects(&kind::GATEWAY).filter_map(|object| Some((object, read::gateway(object)?)));
         for (object, gateway) in gateways.filter(|(_, gateway)| self.is_ours(&gateway.class)) {
             let id = ParentId::gateway(&object.meta.namespace, &object.meta.name);
-            let gateway = Arc::new(gateway);
-            let attachment =
-                attachment::attach(&gateway, self.world.routes_of(&id), &Around::new(self.world));
-            let mut status = gateway_api::gateway(&attachment, &self.deployed(&id));
-            if let (Some(unsupported), Some(conditions)) =
-                (unsupported(object), status["conditions"].as_array_mut())
-            {
-                conditions.push(gateway_api::condition(&unsupported, object.meta.generation));
+            let attachment = attachment::judge(self.world, &id, gateway);
+            let proxies = self.deployed(&id);
+            let mut status = gateway_api::gateway(&attachment, &proxies);
+            self.tell_more(object, &mut status);
+            all.insert(object.key(), status);
+            for outcome in &attachment.sets {
+                let mut status = gateway_api::listener_set(&attachment, outcome, &proxies);
+                if let Some(object) = self.world.object(&outcome.set.key) {
+                    self.tell_more(object, &mut status);
+                }
+                all.insert(outcome.set.key.clone(), status);
             }
-            let key = object.key();
-            let told = self
-                .findings
-                .iter()
-                .filter(|finding| finding.code == code::UNTIMELY && finding.of.key == key);
-            let told: Vec<_> =
-                told.map(|finding| format!("{}: {}", finding.of.field, finding.message)).collect();
-            if let (false, Some(conditions)) = (told.is_empty(), status["conditions"].as_array_mut()) {
-                let untimely = Condition::no("CertificatesInTime", "OutOfTime", told.join("; "));
-                conditions.push(gateway_api::condition(&untimely, object.meta.generation));
-            }
-            all.insert(key, status);
             attachments.push(attachment);
         }
         attachments
+    }
+
+    /// Conditions of ours beside those of the specification: what is not built, and certificates out of their time.
+    fn tell_more(&self, object: &Object, status: &mut Value) {
+        let (key, generation) = (object.key(), object.meta.generation);
+        let untimely = self.findings.iter().filter(|f| f.code == code::UNTIMELY && f.of.key == key);
+        let told: Vec<_> = untimely.map(|f| format!("{}: {}", f.of.field, f.message)).collect();
+        let untimely =
+            (!told.is_empty()).then(|| Condition::no("CertificatesInTime", "OutOfTime", told.join("; ")));
+        if let Some(conditions) = status["conditions"].as_array_mut() {
+            let more = unsupported(object).into_iter().chain(untimely);
+            conditions.extend(more.map(|condition| gateway_api::condition(&condition, generation)));
+        }
     }
 
     /// The proxies that serve a Gateway.

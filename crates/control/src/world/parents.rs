@@ -12,7 +12,7 @@ use crate::compile::gateway_api::{
     read,
 };
 
-/// An object that routes refer to as a parent: a Gateway, a Service or a ServiceEntry.
+/// An object that routes refer to as a parent: a Gateway, a ListenerSet, a Service or a ServiceEntry.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ParentId {
     pub kind: &'static Kind,
@@ -23,6 +23,10 @@ pub struct ParentId {
 impl ParentId {
     pub(crate) fn gateway(namespace: &Arc<str>, name: &Arc<str>) -> Self {
         Self { kind: &kind::GATEWAY, namespace: namespace.clone(), name: name.clone() }
+    }
+
+    pub(crate) fn listener_set(key: &Key) -> Self {
+        Self { kind: &kind::LISTENER_SET, namespace: key.namespace.clone(), name: key.name.clone() }
     }
 
     /// The object that declares a service.
@@ -39,6 +43,7 @@ impl ParentId {
     pub(crate) fn of(parent: &ParentRef, route: &Route) -> Option<Self> {
         let kind: &'static Kind = match parent {
             parent if parent.is_gateway() => &kind::GATEWAY,
+            parent if parent.is_listener_set() => &kind::LISTENER_SET,
             parent if parent.is_service() => &kind::SERVICE,
             parent if is_entry(parent) => &kind::SERVICE_ENTRY,
             _ => return None,

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::gateway::{
     GatewaySpec, GrantFrom, GrantTo, GrpcRouteSpec, HttpBackendRef, HttpRouteFilter, HttpRouteSpec,
-    L4RouteRule, ParentReference,
+    L4RouteRule, Listener, ListenerSetSpec, ParentReference,
 };
 
 const GROUP: &str = "gateway.networking.k8s.io";
@@ -23,7 +23,40 @@ pub(super) fn gateway(spec: &GatewaySpec, index: &Index<'_>, report: &mut Report
     if let Some(frontend) = spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) {
         certificates::frontend(frontend, index, report);
     }
-    for (at, listener) in spec.listeners.iter().enumerate() {
+    listeners(&spec.listeners, index, report);
+}
+
+pub(super) fn listener_set(spec: &ListenerSetSpec, index: &Index<'_>, report: &mut Report<'_>) {
+    let parent = &spec.parent_ref;
+    let namespace = parent.namespace.as_deref().unwrap_or(report.namespace());
+    let found = format!("{namespace}/{}", parent.name);
+    match index.gateways.get(&(namespace, parent.name.as_str())) {
+        None => {
+            let expected = "a Gateway of the Gateway API";
+            report.error("HDL0309", "spec.parentRef", "there is no such Gateway", found, expected);
+        }
+        Some(gateway) if !lets_in(gateway, namespace == report.namespace()) => {
+            let message = "the Gateway lets no ListenerSet of this namespace in (its spec.allowedListeners)";
+            let expected = "a Gateway with allowedListeners.namespaces.from";
+            report.warn("HDL0309", "spec.parentRef", message, found, expected);
+        }
+        Some(_) => {}
+    }
+    listeners(&spec.listeners, index, report);
+}
+
+/// Whether ListenerSets of the same or of other namespaces may attach, as far as it can be told without labels.
+fn lets_in(gateway: &GatewaySpec, same: bool) -> bool {
+    let namespaces = gateway.allowed_listeners.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
+    match namespaces.and_then(|namespaces| namespaces.from.as_deref()) {
+        Some("All" | "Selector") => true,
+        Some("Same") => same,
+        _ => false,
+    }
+}
+
+fn listeners(all: &[Listener], index: &Index<'_>, report: &mut Report<'_>) {
+    for (at, listener) in all.iter().enumerate() {
         for (inner, secret) in listener.tls.iter().flat_map(|tls| &tls.certificate_refs).enumerate() {
             if secret.kind.as_deref().unwrap_or("Secret") != "Secret" {
                 continue;
@@ -97,27 +130,23 @@ fn parents(refs: &[ParentReference], index: &Index<'_>, report: &mut Report<'_>)
         let namespace = parent.namespace.as_deref().unwrap_or(report.namespace());
         let found = format!("{namespace}/{}", parent.name);
         match (parent.group.as_deref().unwrap_or(GROUP), parent.kind.as_deref().unwrap_or("Gateway")) {
-            (GROUP, "Gateway") => {
-                let Some(gateway) = index.gateways.get(&(namespace, parent.name.as_str())) else {
-                    report.error(
-                        "HDL0309",
-                        &field,
-                        "there is no such Gateway",
-                        found,
-                        "a Gateway of the Gateway API",
-                    );
+            (GROUP, kind @ ("Gateway" | "ListenerSet")) => {
+                let key = (namespace, parent.name.as_str());
+                let listeners = match kind {
+                    "Gateway" => index.gateways.get(&key).map(|gateway| &gateway.listeners),
+                    _ => index.listener_sets.get(&key).map(|set| &set.listeners),
+                };
+                let Some(listeners) = listeners else {
+                    let message = format!("there is no such {kind}");
+                    let expected = format!("a {kind} of the Gateway API");
+                    report.error("HDL0309", &field, &message, found, &expected);
                     continue;
                 };
-                let names: Vec<&str> = gateway.listeners.iter().map(|l| l.name.as_str()).collect();
+                let names: Vec<&str> = listeners.iter().map(|l| l.name.as_str()).collect();
                 if let Some(section) = parent.section_name.as_deref().filter(|s| !names.contains(s)) {
                     let field = format!("{field}.sectionName");
-                    report.error(
-                        "HDL0309",
-                        &field,
-                        "the Gateway has no such listener",
-                        section,
-                        &names.join(", "),
-                    );
+                    let message = format!("the {kind} has no such listener");
+                    report.error("HDL0309", &field, &message, section, &names.join(", "));
                 }
             }
             ("" | "core", "Service")

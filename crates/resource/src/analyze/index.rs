@@ -27,6 +27,7 @@ pub(super) struct Index<'o> {
     /// By `NAMESPACE/NAME`.
     pub(super) istio_gateways: BTreeMap<String, &'o istio::Gateway>,
     pub(super) gateways: BTreeMap<(&'o str, &'o str), &'o gateway::GatewaySpec>,
+    pub(super) listener_sets: BTreeMap<(&'o str, &'o str), &'o gateway::ListenerSetSpec>,
     pub(super) classes: BTreeSet<&'o str>,
     /// By resolved host, see [`Index::resolve`].
     pub(super) claims: BTreeMap<String, Vec<Claim<'o>>>,
@@ -78,6 +79,9 @@ impl<'o> Index<'o> {
             }
             Spec::Gateway(gateway) => {
                 self.gateways.insert((namespace, name), &gateway.spec);
+            }
+            Spec::ListenerSet(set) => {
+                self.listener_sets.insert((namespace, name), &set.spec);
             }
             Spec::GatewayClass(_) => {
                 self.classes.insert(name);

@@ -34,6 +34,7 @@ pub fn analyze(objects: &[Object]) -> Vec<Diagnostic> {
             Spec::IstioGateway(spec) => istio::gateway(spec, &index, &mut report),
             Spec::Sidecar(spec) => istio::sidecar(spec, &index, &mut report),
             Spec::Gateway(gateway) => gateway_api::gateway(&gateway.spec, &index, &mut report),
+            Spec::ListenerSet(set) => gateway_api::listener_set(&set.spec, &index, &mut report),
             Spec::HttpRoute(route) => gateway_api::http(&route.spec, &index, &mut report),
             Spec::GrpcRoute(route) => gateway_api::grpc(&route.spec, &index, &mut report),
             Spec::Secret(secret) => certificates::secret(secret, &mut report),

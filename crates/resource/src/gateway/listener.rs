@@ -59,7 +59,7 @@ described! {
         /// What the objects made for the Gateway carry.
         later "infrastructure" infrastructure: Option<Value>;
         /// Namespaces whose ListenerSets may attach.
-        later "allowedListeners" allowed_listeners: Option<AllowedListeners>;
+        acts "allowedListeners" allowed_listeners: Option<AllowedListeners>;
         /// TLS of clients and backends.
         acts "tls" tls: Option<GatewayTls>;
         /// Whether routes attach without naming it.
@@ -76,7 +76,7 @@ described! {
 
     /// A port, a protocol and a host name.
     pub struct Listener {
-        /// Name, unique in the Gateway.
+        /// Name, unique in the object.
         acts "name" name: String, required;
         /// Host name, `*.suffix` allowed; absent: all.
         acts "hostname" hostname: Option<String>;
@@ -112,7 +112,7 @@ described! {
 
     /// Namespaces of routes that may attach.
     pub struct RouteNamespaces {
-        /// Which; absent: `Same`.
+        /// Which; absent: `Same` for routes, `None` for ListenerSets.
         acts "from" from: Option<String>, one_of("All", "Same", "Selector", "None");
         /// For `Selector`.
         acts "selector" selector: Option<LabelSelector>;
@@ -214,7 +214,43 @@ described! {
 
     /// Namespaces whose ListenerSets may attach.
     pub struct AllowedListeners {
-        /// Which; absent: none.
-        later "namespaces" namespaces: Option<RouteNamespaces>;
+        /// Which; absent, or without `from`: none.
+        acts "namespaces" namespaces: Option<RouteNamespaces>;
+    }
+
+    /// Further listeners of a Gateway, with an owner of their own.
+    pub struct ListenerSet {
+        /// What is wanted.
+        acts "spec" spec: ListenerSetSpec, required;
+        /// What is, written by the control plane.
+        acts "status" status: ListenerSetStatus;
+    }
+
+    /// `spec` of a ListenerSet.
+    pub struct ListenerSetSpec {
+        /// The Gateway.
+        acts "parentRef" parent_ref: ParentGateway, required;
+        /// Listeners, which come after those of the Gateway and of older ListenerSets.
+        acts "listeners" listeners: Vec<Listener>, required, keys("name");
+    }
+
+    /// The Gateway of a ListenerSet.
+    pub struct ParentGateway {
+        /// API group; absent: `gateway.networking.k8s.io`.
+        acts "group" group: Option<String>;
+        /// Kind; absent: `Gateway`.
+        acts "kind" kind: Option<String>;
+        /// Name.
+        acts "name" name: String, required;
+        /// Namespace; absent: the ListenerSet's.
+        acts "namespace" namespace: Option<String>;
+    }
+
+    /// `status` of a ListenerSet.
+    pub struct ListenerSetStatus {
+        /// `Accepted`, `Programmed`.
+        acts "conditions" conditions: Vec<Condition>, keys("type");
+        /// Of each listener.
+        acts "listeners" listeners: Vec<ListenerStatus>, keys("name");
     }
 }

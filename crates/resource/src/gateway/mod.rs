@@ -37,7 +37,7 @@ described! {
         acts "kind" kind: Option<String>;
         /// Name.
         acts "name" name: String, required;
-        /// Namespace; absent: the Gateway's. Another one needs a ReferenceGrant.
+        /// Namespace; absent: that of the object. Another one needs a ReferenceGrant.
         acts "namespace" namespace: Option<String>;
     }
 

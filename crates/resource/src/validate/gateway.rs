@@ -1,10 +1,14 @@
-//! `GatewayClass`, `Gateway`, `ReferenceGrant`: the CEL rules and patterns of their CRDs.
+//! `GatewayClass`, `Gateway`, `ListenerSet`, `ReferenceGrant`: the CEL rules and patterns of their CRDs.
 
 use super::{
     Judge,
     syntax::{is_fqdn, is_ip, is_lower_label},
 };
-use crate::gateway::{GatewayClassSpec, GatewaySpec, Listener, ReferenceGrantSpec};
+use crate::gateway::{
+    GatewayClassSpec, GatewaySpec, Listener, ListenerSetSpec, ReferenceGrantSpec, RouteNamespaces,
+};
+
+const GROUP: &str = "gateway.networking.k8s.io";
 
 pub(super) fn class(spec: &GatewayClassSpec, at: &mut Judge<'_>) {
     let good = spec
@@ -21,20 +25,11 @@ pub(super) fn gateway(spec: &GatewaySpec, at: &mut Judge<'_>) {
     if spec.gateway_class_name.is_empty() {
         at.field("gatewayClassName").missing("the name of a GatewayClass");
     }
-    if !(1..=64).contains(&spec.listeners.len()) {
-        at.field("listeners").error("HDL0109", "not a number of listeners", spec.listeners.len(), "1 to 64");
+    listeners(&spec.listeners, at);
+    if let Some(namespaces) = spec.allowed_listeners.as_ref().and_then(|allowed| allowed.namespaces.as_ref())
+    {
+        selector(namespaces, &mut at.field("allowedListeners.namespaces"));
     }
-    for (index, entry) in spec.listeners.iter().enumerate() {
-        listener(entry, &mut at.item("listeners", index));
-    }
-    let mut listeners = at.field("listeners");
-    listeners.unique(spec.listeners.iter().map(|l| l.name.as_str()));
-    let sockets: Vec<String> = spec
-        .listeners
-        .iter()
-        .map(|l| format!("{}/{} {}", l.protocol, l.port, l.hostname.as_deref().unwrap_or("*")))
-        .collect();
-    listeners.unique(sockets.iter().map(String::as_str));
     for (index, address) in spec.addresses.iter().enumerate() {
         let mut at = at.item("addresses", index);
         let good = match address.type_.as_deref().unwrap_or("IPAddress") {
@@ -46,6 +41,41 @@ pub(super) fn gateway(spec: &GatewaySpec, at: &mut Judge<'_>) {
         if !good {
             at.error("HDL0111", "not an address of its type", &address.value, "an IP address or a host name");
         }
+    }
+}
+
+pub(super) fn listener_set(spec: &ListenerSetSpec, at: &mut Judge<'_>) {
+    let parent = &spec.parent_ref;
+    if parent.name.is_empty() {
+        at.field("parentRef.name").missing("the name of a Gateway");
+    }
+    let group = parent.group.as_deref().unwrap_or(GROUP);
+    let kind = parent.kind.as_deref().unwrap_or("Gateway");
+    if (group, kind) != (GROUP, "Gateway") {
+        let found = format!("{kind} of group {group}");
+        let expected = "kind Gateway of group gateway.networking.k8s.io";
+        at.field("parentRef").error("HDL0102", "not a parent of a ListenerSet", found, expected);
+    }
+    listeners(&spec.listeners, at);
+}
+
+fn listeners(all: &[Listener], at: &mut Judge<'_>) {
+    if !(1..=64).contains(&all.len()) {
+        at.field("listeners").error("HDL0109", "not a number of listeners", all.len(), "1 to 64");
+    }
+    for (index, entry) in all.iter().enumerate() {
+        listener(entry, &mut at.item("listeners", index));
+    }
+    let mut listeners = at.field("listeners");
+    listeners.unique(all.iter().map(|l| l.name.as_str()));
+    let socket = |l: &Listener| format!("{}/{} {}", l.protocol, l.port, l.hostname.as_deref().unwrap_or("*"));
+    let sockets: Vec<String> = all.iter().map(socket).collect();
+    listeners.unique(sockets.iter().map(String::as_str));
+}
+
+fn selector(namespaces: &RouteNamespaces, at: &mut Judge<'_>) {
+    if namespaces.from.as_deref() == Some("Selector") && namespaces.selector.is_none() {
+        at.field("selector").missing("a selector");
     }
 }
 
@@ -85,11 +115,8 @@ fn listener(listener: &Listener, at: &mut Judge<'_>) {
             at.field("tls.certificateRefs").missing("a certificate, or options");
         }
     }
-    if let Some(namespaces) = listener.allowed_routes.as_ref().and_then(|a| a.namespaces.as_ref())
-        && namespaces.from.as_deref() == Some("Selector")
-        && namespaces.selector.is_none()
-    {
-        at.field("allowedRoutes.namespaces.selector").missing("a selector");
+    if let Some(namespaces) = listener.allowed_routes.as_ref().and_then(|a| a.namespaces.as_ref()) {
+        selector(namespaces, &mut at.field("allowedRoutes.namespaces"));
     }
 }
 

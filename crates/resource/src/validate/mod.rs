@@ -35,6 +35,7 @@ pub(crate) fn object(object: &Object, findings: &mut Vec<Diagnostic>) {
         Spec::Sidecar(spec) => sidecar::check(spec, &mut at),
         Spec::GatewayClass(class) => gateway::class(&class.spec, &mut at),
         Spec::Gateway(gateway) => gateway::gateway(&gateway.spec, &mut at),
+        Spec::ListenerSet(set) => gateway::listener_set(&set.spec, &mut at),
         Spec::HttpRoute(route) => gateway_route::http(&route.spec, &mut at),
         Spec::GrpcRoute(route) => gateway_route::grpc(&route.spec, &mut at),
         Spec::TcpRoute(route) => gateway_route::tcp(&route.spec, &mut at),

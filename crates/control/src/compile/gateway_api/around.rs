@@ -16,7 +16,7 @@ use crate::{
         rds, route,
         tls::{self, Credential},
     },
-    world::{Service, World},
+    world::{ParentId, Service, World},
 };
 
 /// Reads of the world.
@@ -24,6 +24,8 @@ pub(crate) trait Facts {
     fn object(&self, key: &Key) -> Option<&Arc<Object>>;
     fn of_kind(&self, kind: &'static Kind) -> Vec<&Arc<Object>>;
     fn services_of(&self, host: &str) -> &[Arc<Service>];
+    /// In order of seniority.
+    fn routes_of(&self, parent: &ParentId) -> &[Arc<Route>];
     fn cluster_domain(&self) -> &str;
     /// See [`Surroundings::cluster`].
     fn cluster(&self, to: &Destination) -> Result<String, String>;
@@ -42,6 +44,10 @@ impl Facts for Cx<'_> {
 
     fn services_of(&self, host: &str) -> &[Arc<Service>] {
         Cx::services_of(self, host)
+    }
+
+    fn routes_of(&self, parent: &ParentId) -> &[Arc<Route>] {
+        Cx::routes_of(self, parent)
     }
 
     fn cluster_domain(&self) -> &str {
@@ -74,6 +80,10 @@ impl Facts for World {
 
     fn services_of(&self, host: &str) -> &[Arc<Service>] {
         World::services_of(self, host)
+    }
+
+    fn routes_of(&self, parent: &ParentId) -> &[Arc<Route>] {
+        World::routes_of(self, parent)
     }
 
     fn cluster_domain(&self) -> &str {

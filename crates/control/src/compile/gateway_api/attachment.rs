@@ -3,21 +3,27 @@
 
 use std::sync::Arc;
 
+use heddle_resource::Key;
+
 use super::{
+    around::{Around, Facts},
     backend::{self, Surroundings},
     hostname::Hostname,
     listener::{self, Security},
-    model::{Gateway, Listener, ParentRef, Route, RouteKind},
+    listener_set::{self, ListenerSet, SetOutcome},
+    model::{From, Gateway, Listener, ParentRef, Route, RouteKind},
 };
-use crate::status::Condition;
+use crate::{status::Condition, world::ParentId};
 
 /// A Gateway judged, with the routes that name it as a parent.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Attachment {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) accepted: Condition,
-    /// In the order of `spec.listeners`.
+    /// In the order of the Gateway's listeners.
     pub(crate) listeners: Vec<ListenerOutcome>,
+    /// Of every ListenerSet that names the Gateway, in order of precedence.
+    pub(crate) sets: Vec<SetOutcome>,
     /// In order of seniority.
     pub(crate) routes: Vec<RouteOutcome>,
 }
@@ -70,42 +76,87 @@ pub(crate) struct ParentOutcome {
     pub(crate) resolved: Condition,
 }
 
-/// Judges a Gateway of a class of ours and the routes that refer to it.
-pub(crate) fn attach(gateway: &Arc<Gateway>, routes: &[Arc<Route>], around: &dyn Surroundings) -> Attachment {
-    let mut listeners = listener::judge(gateway, around);
-    let mut routes: Vec<_> = routes.to_vec();
+/// Judges a Gateway of a class of ours with the ListenerSets and the routes that refer to it.
+pub(crate) fn judge<F: Facts>(facts: &F, id: &ParentId, gateway: Gateway) -> Attachment {
+    let sets = listener_set::naming(facts, id);
+    let mut routes = facts.routes_of(id).to_vec();
+    for set in &sets {
+        routes.extend_from_slice(facts.routes_of(&ParentId::listener_set(&set.key)));
+    }
+    attach(gateway, &sets, routes, &Around::new(facts))
+}
+
+pub(super) fn attach(
+    gateway: Gateway,
+    sets: &[Arc<ListenerSet>],
+    mut routes: Vec<Arc<Route>>,
+    around: &dyn Surroundings,
+) -> Attachment {
+    let gateway = Arc::new(listener_set::merged(gateway, sets, around));
+    let mut listeners = listener::judge(&gateway, around);
+    let accepted = listener::gateway_accepted(&gateway, &listeners);
+    let sets = listener_set::judge(&gateway, &accepted, &listeners, sets, around);
     routes.sort_by(|a, b| a.seniority().cmp(&b.seniority()));
+    routes.dedup_by(|a, b| a.seniority() == b.seniority());
     let outcomes = routes
         .iter()
         .map(|route| RouteOutcome {
             route: route.clone(),
-            parents: attach_route(gateway, &mut listeners, route, around),
+            parents: attach_route(&gateway, &sets, &mut listeners, route, around),
         })
         .filter(|outcome| !outcome.parents.is_empty())
         .collect();
-    let accepted = listener::gateway_accepted(gateway, &listeners);
-    Attachment { gateway: gateway.clone(), accepted, listeners, routes: outcomes }
+    Attachment { gateway, accepted, listeners, sets, routes: outcomes }
+}
+
+/// What a route refers to: a Gateway, or a ListenerSet of it.
+struct Target<'a> {
+    gateway: &'a Gateway,
+    set: Option<&'a SetOutcome>,
+}
+
+impl<'a> Target<'a> {
+    fn key(&self) -> &'a Key {
+        self.set.map_or(&self.gateway.key, |outcome| &outcome.set.key)
+    }
+
+    fn has(&self, listener: &Listener) -> bool {
+        listener.set.as_ref() == self.set.map(|outcome| &outcome.set.key)
+    }
+}
+
+/// What a route's reference means here, if anything.
+fn target<'a>(
+    gateway: &'a Gateway,
+    sets: &'a [SetOutcome],
+    route: &Route,
+    parent: &ParentRef,
+) -> Option<Target<'a>> {
+    let is = |key: &Key| parent.name == *key.name && parent.namespace(route) == &*key.namespace;
+    if parent.is_gateway() && is(&gateway.key) {
+        return Some(Target { gateway, set: None });
+    }
+    let set = sets.iter().find(|outcome| parent.is_listener_set() && is(&outcome.set.key))?;
+    Some(Target { gateway, set: Some(set) })
 }
 
 fn attach_route(
     gateway: &Gateway,
+    sets: &[SetOutcome],
     listeners: &mut [ListenerOutcome],
     route: &Arc<Route>,
     around: &dyn Surroundings,
 ) -> Vec<ParentOutcome> {
-    let refers = |parent: &&ParentRef| {
-        parent.is_gateway()
-            && parent.name == *gateway.key.name
-            && parent.namespace(route) == &*gateway.key.namespace
-    };
-    let parents: Vec<_> = route.parents.iter().filter(refers).collect();
+    let parents = route.parents.iter();
+    let parents: Vec<_> =
+        parents.filter_map(|parent| Some((parent, target(gateway, sets, route, parent)?))).collect();
     if parents.is_empty() {
         return Vec::new();
     }
     let resolved = backend::resolved_refs(around, route);
-    let outcome = |parent: &ParentRef| ParentOutcome {
+    let outcome = |(parent, target): (&ParentRef, Target<'_>)| ParentOutcome {
         parent: parent.clone(),
-        accepted: attach_to(gateway, listeners, route, parent, around),
+        accepted: attach_to(&target, listeners, route, parent, around),
         resolved: resolved.clone(),
     };
     parents.into_iter().map(outcome).collect()
@@ -113,7 +164,7 @@ fn attach_route(
 
 /// Attaches a route by one of its references; gives the condition `Accepted`.
 fn attach_to(
-    gateway: &Gateway,
+    target: &Target<'_>,
     outcomes: &mut [ListenerOutcome],
     route: &Arc<Route>,
     parent: &ParentRef,
@@ -121,12 +172,17 @@ fn attach_to(
 ) -> Condition {
     let refused = |reason: &'static str, message: String| Condition::no("Accepted", reason, message);
     let fault = backend::unacceptable(route);
-    let meant: Vec<usize> = indices(gateway, |listener| {
+    let gateway = target.gateway;
+    if let Some(outcome) = target.set.filter(|outcome| !outcome.joined) {
+        let message = format!("{} does not attach to {}; see its conditions", outcome.set.key, gateway.key);
+        return refused("NoMatchingParent", message);
+    }
+    let meant: Vec<usize> = indices(target, |listener| {
         parent.section.as_ref().is_none_or(|section| *section == listener.name)
             && parent.port.is_none_or(|port| port == listener.port)
     });
     if meant.is_empty() {
-        return refused("NoMatchingParent", no_such_listener(gateway, parent));
+        return refused("NoMatchingParent", no_such_listener(target, parent));
     }
     let allowing: Vec<_> = meant
         .into_iter()
@@ -138,7 +194,7 @@ fn attach_to(
     if allowing.is_empty() {
         let message = format!(
             "no listener of {} allows a {} of namespace {} (spec.listeners[].allowedRoutes)",
-            gateway.key,
+            target.key(),
             route.kind.name(),
             route.key.namespace
         );
@@ -149,7 +205,7 @@ fn attach_to(
         .filter_map(|at| Some((at, shared_hostnames(&gateway.listeners[at], route)?)))
         .collect();
     if shared.is_empty() {
-        let message = format!("no hostname of the route is one of a listener of {}", gateway.key);
+        let message = format!("no hostname of the route is one of a listener of {}", target.key());
         return refused("NoMatchingListenerHostname", message);
     }
     let mut taken_by = None;
@@ -176,7 +232,7 @@ fn attach_to(
             "UnsupportedValue",
             format!(
                 "the listeners of {} to which the route attaches are not served; see their conditions",
-                gateway.key
+                target.key()
             ),
         ),
         _ => Condition::yes("Accepted", "Accepted"),
@@ -190,11 +246,12 @@ fn add(outcome: &mut ListenerOutcome, route: &Arc<Route>, hostnames: Vec<Hostnam
     }
 }
 
-fn indices(gateway: &Gateway, keep: impl Fn(&Listener) -> bool) -> Vec<usize> {
-    gateway.listeners.iter().enumerate().filter(|(_, listener)| keep(listener)).map(|(at, _)| at).collect()
+fn indices(target: &Target<'_>, keep: impl Fn(&Listener) -> bool) -> Vec<usize> {
+    let listeners = target.gateway.listeners.iter().enumerate();
+    listeners.filter(|(_, listener)| target.has(listener) && keep(listener)).map(|(at, _)| at).collect()
 }
 
-fn no_such_listener(gateway: &Gateway, parent: &ParentRef) -> String {
+fn no_such_listener(target: &Target<'_>, parent: &ParentRef) -> String {
     let mut wanted = String::new();
     if let Some(section) = &parent.section {
         wanted = format!(" named {section}");
@@ -202,8 +259,9 @@ fn no_such_listener(gateway: &Gateway, parent: &ParentRef) -> String {
     if let Some(port) = parent.port {
         wanted = format!("{wanted} on port {port}");
     }
-    let has: Vec<_> = gateway.listeners.iter().map(|l| format!("{}:{}", l.name, l.port)).collect();
-    format!("{} has no listener{wanted}; it has {}", gateway.key, has.join(", "))
+    let own = target.gateway.listeners.iter().filter(|listener| target.has(listener));
+    let has: Vec<_> = own.map(|l| format!("{}:{}", l.name, l.port)).collect();
+    format!("{} has no listener{wanted}; it has {}", target.key(), has.join(", "))
 }
 
 fn allows_namespace(
@@ -212,13 +270,17 @@ fn allows_namespace(
     route: &Route,
     around: &dyn Surroundings,
 ) -> bool {
-    use super::model::From;
-    match &listener.from {
+    allows(&listener.from, &listener.owner(gateway).namespace, &route.key.namespace, around)
+}
+
+/// Whether objects of a namespace may attach to what is in namespace `own`.
+pub(super) fn allows(from: &From, own: &str, namespace: &str, around: &dyn Surroundings) -> bool {
+    match from {
         From::All => true,
         From::None => false,
-        From::Same => route.key.namespace == gateway.key.namespace,
+        From::Same => namespace == own,
         From::Selector(requirements) => around
-            .namespace_labels(&route.key.namespace)
+            .namespace_labels(namespace)
             .is_some_and(|labels| requirements.iter().all(|requirement| requirement.holds(&labels))),
     }
 }

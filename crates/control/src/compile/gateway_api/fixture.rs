@@ -7,6 +7,7 @@ use heddle_resource::{Admission, AdmitOptions, Object, Spec, admit, parse_docume
 use super::{
     attachment::{self, Attachment, ParentOutcome},
     backend::{Destination, ServiceFacts, Surroundings},
+    listener_set::ListenerSet,
     model::{Gateway, Grant, Reference, Route},
     read,
 };
@@ -14,7 +15,8 @@ use crate::compile::tls::Credential;
 
 #[derive(Default)]
 pub(super) struct Fixture {
-    pub(super) gateways: Vec<Arc<Gateway>>,
+    pub(super) gateways: Vec<Gateway>,
+    sets: Vec<Arc<ListenerSet>>,
     pub(super) routes: Vec<Arc<Route>>,
     grants: Vec<Grant>,
     services: BTreeMap<(String, String), Arc<ServiceFacts>>,
@@ -37,7 +39,8 @@ impl Fixture {
 
     fn add(&mut self, object: &Object) {
         let (namespace, name) = (object.meta.namespace.to_string(), object.meta.name.to_string());
-        self.gateways.extend(read::gateway(object).map(Arc::new));
+        self.gateways.extend(read::gateway(object));
+        self.sets.extend(read::listener_set(object).map(Arc::new));
         self.routes.extend(read::route(object).map(Arc::new));
         self.grants.extend(read::grant(object));
         match &object.spec {
@@ -57,7 +60,7 @@ impl Fixture {
     pub(super) fn attach(&self, gateway: &str) -> Attachment {
         let gateway =
             self.gateways.iter().find(|one| *one.key.name == *gateway).expect("a gateway of that name");
-        attachment::attach(gateway, &self.routes, self)
+        attachment::attach(gateway.clone(), &self.sets, self.routes.clone(), self)
     }
 
     /// `Accepted` and `ResolvedRefs` of a route's first parent, by reason.

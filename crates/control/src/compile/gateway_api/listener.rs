@@ -3,6 +3,7 @@
 use super::{
     attachment::ListenerOutcome,
     backend::Surroundings,
+    conflict,
     model::{GROUP, Gateway, Listener, Reference, RouteKind},
 };
 use heddle_resource::{Key, kind};
@@ -11,23 +12,27 @@ use crate::{compile::tls::Credential, status::Condition};
 
 /// Judges every listener of a Gateway.
 pub(crate) fn judge(gateway: &Gateway, around: &dyn Surroundings) -> Vec<ListenerOutcome> {
-    gateway
-        .listeners
-        .iter()
-        .enumerate()
-        .map(|(at, listener)| {
-            let (kinds, unknown) = supported_kinds(listener);
-            let Secured { security, unresolved, unacceptable } = secured(gateway, listener, around);
-            ListenerOutcome {
-                resolved: resolved(listener, unknown, unresolved),
-                kinds,
-                accepted: accepted(listener, unacceptable),
-                security,
-                conflicted: conflicted(gateway, at),
-                attached: Vec::new(),
+    let conflicts = conflict::all(gateway);
+    let judged = gateway.listeners.iter().zip(conflicts).map(|(listener, conflicted)| {
+        let (kinds, unknown) = supported_kinds(listener);
+        let Secured { security, unresolved, unacceptable } = secured(gateway, listener, around);
+        let accepted = match listener.set {
+            // Who comes later gives way.
+            Some(_) if conflicted.holds() => {
+                Condition::no("Accepted", conflicted.reason.clone(), conflicted.message.clone())
             }
-        })
-        .collect()
+            _ => accepted(listener, unacceptable),
+        };
+        ListenerOutcome {
+            resolved: resolved(listener, unknown, unresolved),
+            kinds,
+            accepted,
+            security,
+            conflicted,
+            attached: Vec::new(),
+        }
+    });
+    judged.collect()
 }
 
 /// The condition `Accepted` of a Gateway.
@@ -42,17 +47,13 @@ pub(crate) fn gateway_accepted(gateway: &Gateway, listeners: &[ListenerOutcome])
         let message = format!("spec.infrastructure.parametersRef: {parameters} is no kind that is read here");
         return Condition::no("Accepted", "InvalidParameters", message);
     }
-    let bad: Vec<_> = gateway
-        .listeners
-        .iter()
-        .zip(listeners)
-        .filter(|(_, outcome)| !outcome.serves())
-        .map(|(listener, _)| listener.name.as_str())
-        .collect();
+    let own = || gateway.listeners.iter().zip(listeners).filter(|(listener, _)| listener.set.is_none());
+    let bad: Vec<_> =
+        own().filter(|(_, outcome)| !outcome.serves()).map(|(listener, _)| listener.name.as_str()).collect();
     let message = format!("not served: listeners {}; see their conditions", bad.join(", "));
     match bad.len() {
         0 => Condition::yes("Accepted", "Accepted"),
-        all if all == listeners.len() => Condition::no("Accepted", "ListenersNotValid", message),
+        all if all == own().count() => Condition::no("Accepted", "ListenersNotValid", message),
         _ => Condition::yes("Accepted", "ListenersNotValid").with_message(message),
     }
 }
@@ -105,38 +106,6 @@ fn accepted(listener: &Listener, unacceptable: Option<Fault>) -> Condition {
             "UnsupportedProtocol",
             format!("protocol {protocol} is not supported; use HTTP, HTTPS, TLS or TCP"),
         ),
-    }
-}
-
-/// Listeners share a port if their protocols can be told apart there and their names differ.
-fn conflicted(gateway: &Gateway, at: usize) -> Condition {
-    let listener = &gateway.listeners[at];
-    let others = gateway.listeners.iter().enumerate();
-    let others = others.filter(|(other, theirs)| *other != at && theirs.port == listener.port);
-    for (_, other) in others {
-        if family(other) != family(listener) {
-            let message = format!(
-                "port {}: protocol {} here, {} on listener {}",
-                listener.port, listener.protocol, other.protocol, other.name
-            );
-            return Condition { message, ..Condition::yes("Conflicted", "ProtocolConflict") };
-        }
-        if other.hostname == listener.hostname {
-            let message = format!(
-                "port {}: listener {} has the same hostname {}",
-                listener.port, other.name, other.hostname
-            );
-            return Condition { message, ..Condition::yes("Conflicted", "HostnameConflict") };
-        }
-    }
-    Condition::no("Conflicted", "NoConflicts", "")
-}
-
-/// Protocols of one family can share a port: TLS by server name, HTTP by Host.
-fn family(listener: &Listener) -> &str {
-    match &*listener.protocol {
-        "HTTPS" | "TLS" => "TLS",
-        other => other,
     }
 }
 
@@ -194,7 +163,7 @@ fn secured(gateway: &Gateway, listener: &Listener, around: &dyn Surroundings) ->
     let named = listener.tls.iter().flat_map(|tls| &tls.certificates);
     let mut certificates = Vec::new();
     for reference in named {
-        match certificate(gateway, reference, around) {
+        match certificate(listener.owner(gateway), reference, around) {
             Ok(credential) => certificates.push(credential),
             Err(fault) => return broken(fault),
         }
@@ -222,19 +191,19 @@ fn secured(gateway: &Gateway, listener: &Listener, around: &dyn Surroundings) ->
     Secured { security: Security::Ends { certificates, clients }, unresolved, unacceptable: None }
 }
 
-fn certificate(
-    gateway: &Gateway,
-    certificate: &Reference,
-    around: &dyn Surroundings,
-) -> Result<Credential, Fault> {
+/// A certificate that a listener of `owner` names.
+fn certificate(owner: &Key, certificate: &Reference, around: &dyn Surroundings) -> Result<Credential, Fault> {
     const INVALID: &str = "InvalidCertificateRef";
     if !certificate.group.is_empty() || certificate.kind != "Secret" {
         return Err((INVALID, format!("certificateRefs: {certificate} is no Secret")));
     }
-    if certificate.namespace != *gateway.key.namespace
-        && !around.permits(GROUP, "Gateway", &gateway.key.namespace, certificate)
+    if certificate.namespace != *owner.namespace
+        && !around.permits(GROUP, owner.kind.kind, &owner.namespace, certificate)
     {
-        let message = format!("certificateRefs: no ReferenceGrant in its namespace permits {certificate}");
+        let message = format!(
+            "certificateRefs: no ReferenceGrant in its namespace permits a {} of namespace {} to use {certificate}",
+            owner.kind.kind, owner.namespace
+        );
         return Err(("RefNotPermitted", message));
     }
     let credential = Credential::pair(&certificate.namespace, &certificate.name);

@@ -7,11 +7,13 @@ pub(crate) mod around;
 pub(crate) mod attachment;
 pub(crate) mod backend;
 pub(crate) mod backend_tls;
+mod conflict;
 mod filter;
 #[cfg(test)]
 mod fixture;
 pub(crate) mod hostname;
 pub(crate) mod listener;
+pub(crate) mod listener_set;
 pub(crate) mod mesh;
 pub(crate) mod model;
 mod precedence;

@@ -1,7 +1,7 @@
 //! Gateway API objects in the form in which they are judged: names resolved, defaults filled in, and the
 //! four kinds of route in one shape.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use heddle_resource::Key;
 
@@ -36,7 +36,10 @@ pub(crate) struct Gateway {
     pub(crate) key: Key,
     pub(crate) generation: i64,
     pub(crate) class: String,
+    /// Its own; once it is judged, also those of its ListenerSets, in order of precedence.
     pub(crate) listeners: Vec<Listener>,
+    /// `spec.allowedListeners`: namespaces whose ListenerSets may attach.
+    pub(crate) allowed_sets: From,
     pub(crate) addresses: Vec<Address>,
     /// `spec.infrastructure.parametersRef`, as `KIND NAME`.
     pub(crate) parameters: Option<String>,
@@ -79,7 +82,10 @@ pub(crate) struct Address {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Listener {
+    /// Unique among those of its owner.
     pub(crate) name: String,
+    /// The ListenerSet that it is of; none: the Gateway.
+    pub(crate) set: Option<Key>,
     pub(crate) port: u16,
     pub(crate) protocol: String,
     pub(crate) hostname: Hostname,
@@ -87,6 +93,21 @@ pub(crate) struct Listener {
     /// `allowedRoutes.kinds`: group and kind. Empty: those of the protocol.
     pub(crate) kinds: Vec<(String, String)>,
     pub(crate) tls: Option<Tls>,
+}
+
+impl Listener {
+    /// A name that no other listener of the Gateway has. Names have no slash.
+    pub(crate) fn label(&self) -> Cow<'_, str> {
+        match &self.set {
+            None => Cow::Borrowed(&self.name),
+            Some(set) => Cow::Owned(format!("{}/{}/{}", set.namespace, set.name, self.name)),
+        }
+    }
+
+    /// The object that declares it.
+    pub(crate) fn owner<'a>(&'a self, gateway: &'a Gateway) -> &'a Key {
+        self.set.as_ref().unwrap_or(&gateway.key)
+    }
 }
 
 /// A listener's `tls`.
@@ -98,7 +119,7 @@ pub(crate) struct Tls {
     pub(crate) old_validation: bool,
 }
 
-/// Namespaces whose routes may attach.
+/// Namespaces whose routes, or whose ListenerSets, may attach.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) enum From {
     #[default]
@@ -168,6 +189,10 @@ pub(crate) struct ParentRef {
 impl ParentRef {
     pub(crate) fn is_gateway(&self) -> bool {
         self.group == GROUP && self.kind == "Gateway"
+    }
+
+    pub(crate) fn is_listener_set(&self) -> bool {
+        self.group == GROUP && self.kind == "ListenerSet"
     }
 
     /// A mesh route's parent: a core Service.

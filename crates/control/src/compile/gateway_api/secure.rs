@@ -49,13 +49,23 @@ pub(super) fn chains(
         }
     }
     // Names of listeners that are not served, or have no route for them.
-    for listener in attachment.gateway.listeners.iter().filter(|listener| listener.port == port) {
+    for listener in holding(attachment, port) {
         if taken.insert(listener.hostname.clone()) {
             let filter = tcp::proxy_filter(cx, BLACK_HOLE, vec![(cx.name(BLACK_HOLE), 1)]);
-            chains.push(chain(&listener.name, &[&listener.hostname], filter));
+            chains.push(chain(&listener.label(), &[&listener.hostname], filter));
         }
     }
     chains
+}
+
+/// The listeners of a port that keep their names. One of a ListenerSet that gives way to another has none.
+fn holding(attachment: &Attachment, port: u16) -> impl Iterator<Item = &Listener> {
+    let listeners = attachment.gateway.listeners.iter().zip(&attachment.listeners);
+    let gives_way =
+        |listener: &Listener, outcome: &ListenerOutcome| listener.set.is_some() && outcome.conflicted.holds();
+    listeners
+        .filter(move |(listener, outcome)| listener.port == port && !gives_way(listener, outcome))
+        .map(|(listener, _)| listener)
 }
 
 fn chain(name: &str, hostnames: &[&Hostname], filter: Filter) -> FilterChain {
@@ -77,11 +87,12 @@ fn ended(
     security: &Security,
     units: &mut Vec<unit::Unit>,
 ) -> FilterChain {
-    let name = units::route_name(id, listener.port, Some(&listener.name));
-    let own = units::Unit::ListenerRoute(id.clone(), listener.port, listener.name.as_str().into());
+    let label = listener.label();
+    let name = units::route_name(id, listener.port, Some(&label));
+    let own = units::Unit::ListenerRoute(id.clone(), listener.port, (*label).into());
     units.push(unit::Unit::GatewayApi(own));
     let manager = hcm::connection_manager(cx, Side::Gateway, &name, Routes::Named(name.clone()));
-    let mut chain = chain(&listener.name, &[&listener.hostname], hcm::http_connection_filter(&manager));
+    let mut chain = chain(&label, &[&listener.hostname], hcm::http_connection_filter(&manager));
     let Security::Ends { certificates, clients } = security else { return chain };
     units.extend(certificates.iter().cloned().map(unit::Unit::Secret));
     let mut server = Server {
@@ -118,7 +129,7 @@ fn passed(
             continue;
         }
         let filter = units::tcp_filter(cx, listener.port, table::target(&attached.route, &Around::new(cx)));
-        let name = format!("{}.{}", listener.name, attached.route.key.name);
+        let name = format!("{}.{}", listener.label(), attached.route.key.name);
         // `*` stands for itself: a chain for every name has no other.
         let (all, named): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.is_any());
         for set in [named, all].into_iter().filter(|set| !set.is_empty()) {

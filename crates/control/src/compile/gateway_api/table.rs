@@ -35,7 +35,7 @@ pub(crate) fn serving(attachment: &Attachment) -> impl Iterator<Item = (&Listene
 ///
 /// A name belongs to the most specific listener that has it, and to no other (listener isolation);
 /// within a listener, rules of a route with the more specific name come first.
-/// `only` gives those of one listener, by its name.
+/// `only` gives those of one listener, by its label.
 pub(crate) fn virtual_hosts(
     attachment: &Attachment,
     port: u16,
@@ -54,7 +54,7 @@ pub(crate) fn virtual_hosts(
                 .iter()
                 .filter(|(listener, _)| listener.hostname.covers(domain))
                 .max_by_key(|(listener, _)| listener.hostname.specificity());
-            if only.is_some_and(|only| owner.is_none_or(|(listener, _)| listener.name != only)) {
+            if only.is_some_and(|only| owner.is_none_or(|(listener, _)| listener.label() != only)) {
                 return None;
             }
             let mut candidates: Vec<_> =

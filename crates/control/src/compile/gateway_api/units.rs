@@ -37,7 +37,7 @@ pub(crate) enum Unit {
     Listener(ParentId, u16),
     /// The route configuration of an HTTP port.
     Route(ParentId, u16),
-    /// The route configuration of a listener that ends TLS, by its name.
+    /// The route configuration of a listener that ends TLS, by its label.
     ListenerRoute(ParentId, u16, Arc<str>),
 }
 
@@ -124,7 +124,7 @@ fn judge(cx: &Cx<'_>, id: &ParentId) -> Option<Attachment> {
     if !cx.config().gateway_classes.iter().any(|class| **class == *gateway.class) {
         return None;
     }
-    Some(attachment::attach(&Arc::new(gateway), cx.routes_of(id), &Around::new(cx)))
+    Some(attachment::judge(cx, id, gateway))
 }
 
 pub(super) fn route_name(id: &ParentId, port: u16, listener: Option<&str>) -> String {
