@@ -139,8 +139,10 @@ impl Seen {
         let all = set.endpoints.iter().flat_map(|locality| &locality.lb_endpoints);
         all.filter_map(|endpoint| {
             let Some(HostIdentifier::Endpoint(target)) = &endpoint.host_identifier else { return None };
-            let Address::SocketAddress(address) = target.address.as_ref()?.address.as_ref()? else {
-                return None;
+            let address = match target.address.as_ref()?.address.as_ref()? {
+                Address::SocketAddress(address) => address,
+                Address::Pipe(pipe) => return Some(pipe.path.clone()),
+                Address::EnvoyInternalAddress(_) => return None,
             };
             let Some(PortSpecifier::PortValue(port)) = address.port_specifier else { return None };
             Some(format!("{}:{port}", address.address))

@@ -19,7 +19,7 @@ use envoy_types::pb::google::protobuf;
 use heddle_runtime::free_port;
 use kit::backend::{Backend, Client, Reply};
 use kit::{Mesh, any, connection_manager, encoded_cluster, encoded_listener, http_filter, http2, listener};
-use kit::{action, retries, static_cluster, to_cluster};
+use kit::{action, at_pipe, retries, static_cluster, to_cluster};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -126,12 +126,16 @@ impl Logs {
     }
 }
 
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/x\r\ncontent-length: 2\r\nx-kind: good\r\n\r\nok";
+
 /// What both are told.
 struct World {
     up: SocketAddr,
     grpc: SocketAddr,
     echo: SocketAddr,
     nobody: SocketAddr,
+    /// Goes away with its directory.
+    pipe: PathBuf,
 }
 
 impl World {
@@ -144,12 +148,15 @@ impl World {
             }
             head if head.contains("/nonsense") => Reply::Last(b"WHAT IS THIS\r\n\r\n".to_vec()),
             head if head.starts_with("HEAD") => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n".into(),
-            _ => "HTTP/1.1 200 OK\r\ncontent-type: text/x\r\ncontent-length: 2\r\nx-kind: good\r\n\r\nok"
-                .into(),
+            _ => OK.into(),
         })
         .await;
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Self { up: up.address, grpc: grpc().await, echo: echo().await, nobody }
+        let pipe = std::env::temp_dir().join(format!("heddle-log-{}.sock", std::process::id()));
+        let _ = std::fs::remove_file(&pipe);
+        let listener = tokio::net::UnixListener::bind(&pipe).unwrap();
+        tokio::spawn(kit::backend::serve_pipe(listener, |_, _, _| OK.into()));
+        Self { up: up.address, grpc: grpc().await, echo: echo().await, nobody, pipe }
     }
 
     fn clusters(&self) -> Vec<cluster::Cluster> {
@@ -159,6 +166,8 @@ impl World {
             static_cluster("none", &[]),
             http2(static_cluster("grpc", &[self.grpc])),
             static_cluster("echo", &[self.echo]),
+            at_pipe("pipe", self.pipe.to_str().unwrap()),
+            at_pipe("no-pipe", "/nowhere/heddle.sock"),
         ]
     }
 
@@ -201,6 +210,8 @@ impl World {
             to_cluster("/closes", "up"),
             to_cluster("/cut", "up"),
             to_cluster("/nonsense", "up"),
+            to_cluster("/pipe", "pipe"),
+            to_cluster("/no-pipe", "no-pipe"),
         ]
     }
 
@@ -293,7 +304,7 @@ async fn connect(at: SocketAddr) -> TcpStream {
 }
 
 /// One connection each; `case` is filled in.
-const REQUESTS: [(&str, &str); 18] = [
+const REQUESTS: [(&str, &str); 20] = [
     ("get", "GET /up?a=b HTTP/1.1\r\nhost: shop.test\r\nuser-agent: curl/8\r\nx-two: one\r\nx-two: two\r\n"),
     ("post", "POST /up HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 5\r\n\r\nhello"),
     (
@@ -313,6 +324,8 @@ const REQUESTS: [(&str, &str); 18] = [
     ("silent", "GET /silent HTTP/1.1\r\nhost: shop.test\r\n"),
     ("closes", "GET /closes HTTP/1.1\r\nhost: shop.test\r\n"),
     ("cut", "GET /cut HTTP/1.1\r\nhost: shop.test\r\n"),
+    ("pipe", "GET /pipe HTTP/1.1\r\nhost: shop.test\r\n"),
+    ("no-pipe", "GET /no-pipe HTTP/1.1\r\nhost: shop.test\r\n"),
     ("nonsense", "GET /nonsense HTTP/1.1\r\nhost: shop.test\r\n"),
     ("upgrade", "GET /up HTTP/1.1\r\nhost: shop.test\r\nconnection: upgrade\r\nupgrade: chat\r\n"),
 ];
@@ -443,7 +456,7 @@ async fn lines_are_those_of_envoy() {
     .await;
     load(at, tcp_at).await;
     load(mesh.address, own_tcp).await;
-    let expected = [REQUESTS.len() + 6, REQUESTS.len() + 6, REQUESTS.len() + 6, 7, 1];
+    let expected = [REQUESTS.len() + 6, REQUESTS.len() + 6, REQUESTS.len() + 6, 8, 1];
     let complete =
         |logs: &Logs| Logs::NAMES.iter().zip(expected).all(|(name, count)| logs.read(name).len() >= count);
     for _ in 0..200 {
@@ -457,6 +470,7 @@ async fn lines_are_those_of_envoy() {
     drop(envoy);
     let errors = std::fs::read_to_string(dir.join("envoy.log")).unwrap_or_default();
     let _ = std::fs::remove_dir_all(&dir);
+    let _ = std::fs::remove_file(&world.pipe);
     assert!(found.is_empty(), "{}\n{errors}", found.join("\n"));
     assert!(whole, "lines are missing");
 }

@@ -286,7 +286,7 @@ pub(super) fn inbound(cx: &Cx<'_>, port: u16) -> Value {
         load_assignment: Some(ClusterLoadAssignment {
             cluster_name: name.clone(),
             endpoints: vec![LocalityLbEndpoints {
-                lb_endpoints: address.map(lb_target).into_iter().collect(),
+                lb_endpoints: vec![lb_target(address)],
                 ..Default::default()
             }],
             ..Default::default()

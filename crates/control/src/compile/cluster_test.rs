@@ -3,7 +3,7 @@
 use envoy_types::pb::envoy::{
     config::{
         cluster::v3::circuit_breakers::Thresholds,
-        core::v3::Address,
+        core::v3::{Address, Pipe, address},
         endpoint::v3::lb_endpoint::HostIdentifier,
         listener::v3::{Listener, filter::ConfigType},
     },
@@ -146,10 +146,11 @@ fn a_sidecar_says_where_the_workload_listens() {
     assert_eq!(workload(&ingress("127.0.0.1:9000")), [host_address("127.0.0.1", 9000)]);
     assert_eq!(workload(&ingress("0.0.0.0:9000")), [host_address("127.0.0.1", 9000)]);
     assert_eq!(workload(&ingress("[::1]:9000")), [host_address("::1", 9000)]);
-    let socket = ingress("unix:///run/web.sock");
-    assert!(workload(&socket).is_empty());
-    let said = "Sidecar default/web spec.ingress[0].defaultEndpoint: unix sockets";
-    assert!(socket.findings.iter().any(|finding| finding.contains(said)), "{:?}", socket.findings);
+    for path in ["/run/web.sock", "@web"] {
+        let pipe = Pipe { path: path.to_owned(), ..Default::default() };
+        let socket = Address { address: Some(address::Address::Pipe(pipe)) };
+        assert_eq!(workload(&ingress(&format!("unix://{path}"))), [socket]);
+    }
 }
 
 #[test]
@@ -240,9 +241,9 @@ metadata: {name: three}
 spec: {address: web.other.example, labels: {app: web}}
 ";
     let seen = sidecar(&world(text), "default");
-    assert_eq!(seen.addresses("outbound|80||web.example"), ["10.0.0.1:80"]);
+    assert_eq!(seen.addresses("outbound|80||web.example"), ["10.0.0.1:80", "/run/web.sock"]);
     assert!(
-        seen.findings.iter().any(|f| f.contains("2 endpoints are names or unix sockets")),
+        seen.findings.iter().any(|f| f.contains("1 endpoints are names, which nobody resolves here")),
         "{:?}",
         seen.findings
     );

@@ -57,26 +57,45 @@ pub(super) fn compile(cx: &Cx<'_>, set: &EndpointSet) -> Value {
 
 /// Whether a client can use an address in an endpoint set; one that it cannot makes it refuse the whole set.
 fn usable(client: ClientKind, address: &str) -> bool {
-    // Nobody resolves names here. Unix sockets are for Envoy only.
-    let socket = address.starts_with("unix://") && !matches!(client, ClientKind::Heddle | ClientKind::Grpc);
+    // Nobody resolves names here.
+    let socket = is_socket(address) && client != ClientKind::Grpc;
     socket || address.parse::<std::net::IpAddr>().is_ok()
 }
 
 fn left_out(cx: &Cx<'_>, set: &EndpointSet, count: usize) {
     let Some(service) = cx.service(&set.service) else { return };
     let at = ObjectRef { key: service.object.clone(), field: "spec.endpoints".into() };
-    let message = format!("{count} endpoints are names or unix sockets, which are not dialled: left out");
+    let what = match cx.client() {
+        ClientKind::Grpc => "names or unix sockets, which gRPC does not dial",
+        _ => "names, which nobody resolves here",
+    };
+    let message = format!("{count} endpoints are {what}: left out");
+    cx.report(Finding::new(code::LEFT_OUT, at, message));
+}
+
+fn sockets_left_out(cx: &Cx<'_>, set: &EndpointSet, count: usize) {
+    let Some(service) = cx.service(&set.service) else { return };
+    let at = ObjectRef { key: service.object.clone(), field: "spec.resolution".into() };
+    let message =
+        format!("{count} endpoints are unix sockets, which DNS does not find (use STATIC): left out");
     cx.report(Finding::new(code::LEFT_OUT, at, message));
 }
 
 /// The same as part of a cluster that resolves names.
 pub(super) fn assignment(cx: &Cx<'_>, name: &str, set: &EndpointSet) -> ClusterLoadAssignment {
     let all = cx.endpoints(&set.service);
-    let endpoints = localities(&all, set).into_iter().map(|(locality, members)| LocalityLbEndpoints {
-        locality: Some(locality),
-        load_balancing_weight: uint(total_weight(&members)),
-        lb_endpoints: members.iter().map(|(endpoint, port)| lb_endpoint(endpoint, *port)).collect(),
-        ..Default::default()
+    let endpoints = localities(&all, set).into_iter().map(|(locality, mut members)| {
+        let count = members.len();
+        members.retain(|(endpoint, _)| !is_socket(&endpoint.address));
+        if members.len() < count {
+            sockets_left_out(cx, set, count - members.len());
+        }
+        LocalityLbEndpoints {
+            locality: Some(locality),
+            load_balancing_weight: uint(total_weight(&members)),
+            lb_endpoints: members.iter().map(|(endpoint, port)| lb_endpoint(endpoint, *port)).collect(),
+            ..Default::default()
+        }
     });
     ClusterLoadAssignment {
         cluster_name: name.to_owned(),
@@ -119,7 +138,7 @@ fn lb_endpoint(endpoint: &Endpoint, port: u16) -> LbEndpoint {
         },
         None => host_address(&endpoint.address, port),
     };
-    let by_name = endpoint.address.parse::<std::net::IpAddr>().is_err() && address_is_name(endpoint);
+    let by_name = endpoint.address.parse::<std::net::IpAddr>().is_err() && !is_socket(&endpoint.address);
     let health = match endpoint.health {
         Health::Healthy => HealthStatus::Unknown,
         Health::Unhealthy => HealthStatus::Unhealthy,
@@ -137,8 +156,8 @@ fn lb_endpoint(endpoint: &Endpoint, port: u16) -> LbEndpoint {
     }
 }
 
-fn address_is_name(endpoint: &Endpoint) -> bool {
-    !endpoint.address.starts_with("unix://")
+fn is_socket(address: &str) -> bool {
+    address.starts_with("unix://")
 }
 
 /// Who the endpoint is: `workload`, `namespace`, `uid`, `version`, `labels`, `service_account`.

@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::config::{
         route_action::ClusterSpecifier,
     },
 };
-use heddle_resource::{ObjectRef, istio::ConnectionPoolSettings};
+use heddle_resource::istio::ConnectionPoolSettings;
 use heddle_xds::{ClientKind, ResourceType};
 
 use super::{
@@ -22,7 +22,6 @@ use super::{
     unit::{Unit, Value},
 };
 use crate::{
-    finding::{Finding, code},
     scope::{Inbound, Interception},
     world::{Protocol, Target},
 };
@@ -71,22 +70,12 @@ pub(super) fn pool(cx: &Cx<'_>, port: u16) -> Option<ConnectionPoolSettings> {
     declared.and_then(|ingress| ingress.pool.clone()).or_else(|| policy.pool.clone())
 }
 
-/// Where the workload takes a port's connections: itself, or as its Sidecar says. None: nowhere that this client reaches.
-pub(super) fn workload_address(cx: &Cx<'_>, port: u16) -> Option<Address> {
+/// Where the workload takes a port's connections: itself, or as its Sidecar says.
+pub(super) fn workload_address(cx: &Cx<'_>, port: u16) -> Address {
     let policy = cx.policy();
-    let declared = policy.ingress.iter().position(|ingress| ingress.port == port);
-    let endpoint = declared.and_then(|n| policy.ingress[n].endpoint.as_deref());
-    Some(match endpoint {
+    let declared = policy.ingress.iter().find(|ingress| ingress.port == port);
+    match declared.and_then(|ingress| ingress.endpoint.as_deref()) {
         Some(endpoint) => match endpoint.strip_prefix("unix://") {
-            Some(_) if cx.client() == ClientKind::Heddle => {
-                if let (Some(key), Some(n)) = (&policy.sidecar, declared) {
-                    let field = format!("spec.ingress[{n}].defaultEndpoint").into();
-                    let at = ObjectRef { key: key.clone(), field };
-                    let message = "unix sockets are not dialled yet: requests for the port get 503";
-                    cx.report(Finding::new(code::LEFT_OUT, at, message));
-                }
-                return None;
-            }
             Some(path) => Address {
                 address: Some(address::Address::Pipe(Pipe { path: path.to_owned(), ..Default::default() })),
             },
@@ -97,7 +86,7 @@ pub(super) fn workload_address(cx: &Cx<'_>, port: u16) -> Option<Address> {
             }
         },
         None => host_address("127.0.0.1", port),
-    })
+    }
 }
 
 /// The port behind an inbound address: as told, else the workload's only one.

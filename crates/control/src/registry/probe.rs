@@ -49,7 +49,11 @@ enum Stream {
 async fn connect(target: &Target) -> io::Result<Stream> {
     match target {
         Target::Tcp(host, port) => TcpStream::connect((host.as_str(), *port)).await.map(Stream::Tcp),
-        Target::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
+        // `@NAME` is a name in the abstract space, which begins with a zero byte.
+        Target::Unix(path) => match path.strip_prefix('@') {
+            Some(name) => UnixStream::connect(format!("\0{name}")).await.map(Stream::Unix),
+            None => UnixStream::connect(path).await.map(Stream::Unix),
+        },
     }
 }
 

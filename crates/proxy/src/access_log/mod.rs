@@ -11,7 +11,6 @@ pub(crate) mod sink;
 mod time;
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -22,6 +21,7 @@ use self::line::Line;
 use crate::decide::Downstream;
 use crate::http::head::{RequestHead, ResponseHead, Version};
 use crate::http::stream::Extra;
+use crate::snapshot::Address;
 use crate::telemetry::Record;
 use crate::worker::Worker;
 
@@ -78,7 +78,7 @@ pub(crate) struct Notes {
     pub(crate) request_end: Option<Instant>,
     /// When the head of the response had come.
     pub(crate) response_start: Option<Instant>,
-    pub(crate) upstream_local: Option<SocketAddr>,
+    pub(crate) upstream_local: Option<Address>,
     pub(crate) upstream_protocol: Option<Version>,
     /// The response's trailers are in it.
     pub(crate) extra: Option<Box<Extra>>,

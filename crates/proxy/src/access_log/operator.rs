@@ -1,13 +1,13 @@
 //! What a line can say: Envoy's command operators.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::time::{TimeFormat, number};
 use super::{Entry, Needs};
 use crate::decide::format::{self, Context, Header};
 use crate::http::head::{RequestHead, Version};
+use crate::snapshot::Address;
 
 /// One operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -298,11 +298,13 @@ fn shown(value: impl std::fmt::Display, out: &mut Vec<u8>) -> bool {
     write!(out, "{value}").is_ok()
 }
 
-fn address(at: SocketAddr, part: End, out: &mut Vec<u8>) -> bool {
-    match part {
-        End::Address => shown(at, out),
-        End::Host => shown(at.ip(), out),
-        End::Port => count(at.port().into(), out),
+fn address(at: Address, part: End, out: &mut Vec<u8>) -> bool {
+    match (at, part) {
+        (Address::Ip(at), End::Address) => shown(at, out),
+        (Address::Ip(at), End::Host) => shown(at.ip(), out),
+        (Address::Ip(at), End::Port) => count(at.port().into(), out),
+        (Address::Pipe(path), End::Address | End::Host) => put(path.as_bytes(), out),
+        (Address::Pipe(_), End::Port) => false,
     }
 }
 

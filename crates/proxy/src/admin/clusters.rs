@@ -1,14 +1,13 @@
 //! `/clusters` and `/stats`: what the workers counted, added up.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use http::StatusCode;
 use serde_json::json;
 
 use super::{Answer, Query, json_answer, text};
 use crate::run::Plane;
-use crate::snapshot::{Cluster, Health, Snapshot};
+use crate::snapshot::{Address, Cluster, Health, Snapshot};
 use crate::telemetry::collect::Collected;
 
 #[derive(Default)]
@@ -72,7 +71,7 @@ pub(super) async fn clusters(plane: &Plane, as_json: bool) -> Answer {
     text(StatusCode::OK, out)
 }
 
-fn hosts(snapshot: &Snapshot, cluster: &Cluster, collected: &[Collected]) -> BTreeMap<SocketAddr, Host> {
+fn hosts(snapshot: &Snapshot, cluster: &Cluster, collected: &[Collected]) -> BTreeMap<Address, Host> {
     let mut hosts = BTreeMap::new();
     let set = snapshot.endpoints(cluster);
     if let Some(set) = set {
@@ -119,7 +118,7 @@ fn flags(health: Health) -> &'static str {
     }
 }
 
-fn host_json(address: SocketAddr, host: &Host) -> serde_json::Value {
+fn host_json(address: Address, host: &Host) -> serde_json::Value {
     let health = match host.health {
         Health::Healthy => "HEALTHY",
         Health::Degraded => "DEGRADED",
@@ -129,7 +128,7 @@ fn host_json(address: SocketAddr, host: &Host) -> serde_json::Value {
     let counter = |name: &str, value: u64| json!({ "name": name, "value": value.to_string() });
     let gauge = |name: &str, value: u64| json!({ "name": name, "value": value.to_string(), "type": "GAUGE" });
     json!({
-        "address": { "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } },
+        "address": address_json(address),
         "stats": [
             counter("cx_connect_fail", host.connect_failures),
             gauge("cx_active", host.active + host.idle),
@@ -142,6 +141,16 @@ fn host_json(address: SocketAddr, host: &Host) -> serde_json::Value {
         "hostname": host.hostname,
         "locality": { "region": host.locality },
     })
+}
+
+/// As Envoy writes a `core.v3.Address`.
+pub(super) fn address_json(address: Address) -> serde_json::Value {
+    match address {
+        Address::Ip(at) => {
+            json!({ "socket_address": { "address": at.ip().to_string(), "port_value": at.port() } })
+        }
+        Address::Pipe(path) => json!({ "pipe": { "path": path } }),
+    }
 }
 
 /// What became of the lines of access logs in the workers.

@@ -283,6 +283,7 @@ fn socket(it: &Address) -> Value {
             };
             json!({ "socket_address": { "address": socket.address, "port_value": port } })
         }
+        Some(address::Address::Pipe(pipe)) => json!({ "pipe": { "path": pipe.path, "mode": pipe.mode } }),
         _ => Value::Null,
     }
 }

@@ -1,7 +1,6 @@
 //! A byte stream with the buffers that are in use on it.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -11,6 +10,7 @@ use tokio::net::TcpStream;
 
 use super::buffers::{Buffers, LARGE};
 use super::secure::Secure;
+use crate::snapshot::Address;
 
 /// A head and a body that are copied into one piece: cheaper than to have the system gather the two.
 const SMALL: usize = 4096;
@@ -54,11 +54,17 @@ impl Wire {
         }
     }
 
-    /// Our end.
-    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        match &self.io {
+    /// Our end. That of a Unix socket which connected has no name.
+    pub(crate) fn local_addr(&self) -> Option<Address> {
+        let address = match &self.io {
             Io::Plain(io) => io.local_addr(),
             Io::Tls(secure) => secure.local_addr(),
+        };
+        match address {
+            Ok(address) => Some(address.into()),
+            // What is not of the Internet has no address of its kind.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Some(Address::Pipe("")),
+            Err(_) => None,
         }
     }
 

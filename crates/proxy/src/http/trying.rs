@@ -1,6 +1,5 @@
 //! What the attempts of one request share: how many there may be, and by when.
 
-use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use super::stream::{Broken, Stream};
 use crate::conn::alarm::earliest;
 use crate::decide::Forward;
 use crate::overload::{HURRY, Stage};
+use crate::snapshot::Address;
 use crate::telemetry::Flags;
 use crate::upstream::budget::Retrying;
 use crate::upstream::{ClusterState, count};
@@ -57,7 +57,7 @@ pub(crate) struct Trying {
     /// Retries that were allowed so far.
     pub(crate) retries: u32,
     /// Endpoints that were tried: no retry goes there while others exist (DESIGN 7.5), whether or not the policy says so.
-    pub(crate) tried: SmallVec<[SocketAddr; 4]>,
+    pub(crate) tried: SmallVec<[Address; 4]>,
     /// The current attempt goes over a connection that was used before.
     pub(crate) reused: bool,
     /// The current attempt's response has begun.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{DnsCluster, Name, SocketCriteria};
+use super::{Address, DnsCluster, Name, SocketCriteria};
 
 static NEXT_SET: AtomicU64 = AtomicU64::new(1);
 
@@ -33,7 +33,7 @@ pub struct Endpoint {
     /// Identity that outlives changes of the set: the workload's UID and the address where known, else the address.
     pub id: Name,
     /// Where to connect.
-    pub address: SocketAddr,
+    pub address: Address,
     /// `Endpoint.hostname`, used by automatic host rewriting.
     pub hostname: Option<Box<str>>,
     /// `load_balancing_weight`, at least 1, default 1.
@@ -201,7 +201,7 @@ impl DnsCluster {
             let found = host.name.parse().map_or_else(|_| answers(&host.name), |ip| vec![ip]);
             let most = if self.logical { 1 } else { found.len() };
             for ip in found.into_iter().take(most) {
-                let address = SocketAddr::new(ip, host.port);
+                let address = Address::Ip(SocketAddr::new(ip, host.port));
                 endpoints.push(Endpoint {
                     id: Name::new(&address.to_string()),
                     address,

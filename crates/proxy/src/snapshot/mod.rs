@@ -3,6 +3,7 @@
 //! [`Snapshot`] is one generation. [`SnapshotBuilder`] takes resources one at a time, refuses what cannot be used by
 //! name (the previous version stays in force), and publishes a generation when what it refers to is present.
 
+mod address;
 mod builder;
 mod cluster;
 pub(crate) mod compile;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 pub use crate::access_log::AccessLog;
 
+pub use self::address::{Address, LONGEST_PATH};
 pub use self::builder::{Nack, RawResource, SnapshotBuilder, WARMING, WantChange};
 pub use self::cluster::*;
 pub use self::compile::{Effect, Rule, rules};

@@ -135,7 +135,7 @@ impl<'r> Relay<'r> {
             workload: member.workload.clone(),
         });
         series.borrow_mut().opened += 1;
-        let local = self.logged().then(|| far.local_addr().ok()).flatten();
+        let local = self.logged().then(|| far.local_addr()).flatten();
         let (up, down) = self.pump(wire, far).await;
         {
             let mut series = series.borrow_mut();

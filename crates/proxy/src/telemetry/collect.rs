@@ -1,10 +1,8 @@
 //! What a worker says when it is asked for its counts.
 
-use std::net::SocketAddr;
-
 use super::metrics::{Metrics, Series, TcpSeries};
 use crate::http::h2::meter::Flood;
-use crate::snapshot::Name;
+use crate::snapshot::{Address, Name};
 use crate::upstream::Counter;
 use crate::worker::Worker;
 
@@ -38,7 +36,7 @@ pub(crate) struct ClusterCounts {
 /// One endpoint's counts.
 #[derive(Debug)]
 pub(crate) struct MemberCounts {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     pub(crate) active: u64,
     pub(crate) idle: u64,
     pub(crate) requests: u64,

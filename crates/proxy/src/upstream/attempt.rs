@@ -1,6 +1,5 @@
 //! One attempt at one endpoint: a connection with the request's head on it, then its response.
 
-use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use crate::http::h1::parse::{self, Limits, Malformed, Message};
 use crate::http::head::{Method, RequestHead, ResponseHead, Version};
 use crate::http::stream::{Broken, Stream, WireStream};
 use crate::policy::Permit;
-use crate::snapshot::{Breakers, Cluster, UpstreamProtocol};
+use crate::snapshot::{Address, Breakers, Cluster, UpstreamProtocol};
 use crate::worker::Worker;
 
 /// Upstream's limits of a response head (Envoy: 60 KiB, 100 fields).
@@ -346,9 +345,9 @@ impl Upstream {
     }
 
     /// Our end of the connection.
-    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> Option<Address> {
         match &self.stream {
-            Stream::Wire(stream) => stream.wire.local_addr().ok(),
+            Stream::Wire(stream) => stream.wire.local_addr(),
             Stream::H2(_) => self.place.as_ref()?.local_addr(),
         }
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
@@ -15,9 +16,12 @@ use super::{Busy, Member, count};
 use crate::conn::proxy_protocol::{self, Ends};
 use crate::conn::wire::Wire;
 use crate::http::stream::Broken;
-use crate::snapshot::Cluster;
+use crate::snapshot::{Address, Cluster};
 use crate::tls::handshake::Failure;
 use crate::worker::Worker;
+
+/// How long one waits for a Unix socket whose queue is full before it is asked again.
+const FULL: std::ops::Range<Duration> = Duration::from_millis(1)..Duration::from_millis(50);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +120,9 @@ pub(crate) async fn connect(
         }
     };
     member.reach.found();
+    if matches!(member.address, Address::Pipe(_)) {
+        return Ok((stream, counted));
+    }
     // Neither matters enough to refuse a connection that works.
     let _ = stream.set_nodelay(true);
     if let Some(keepalive) = &cluster.tcp_keepalive {
@@ -135,7 +142,10 @@ pub(crate) async fn connect(
 }
 
 async fn open(member: &Member, bind: Option<IpAddr>) -> io::Result<TcpStream> {
-    let address = member.address;
+    let address = match member.address {
+        Address::Ip(address) => address,
+        pipe => return open_pipe(member, pipe).await,
+    };
     if let Some(network) = &member.network {
         let socket = network.stream(address).await?;
         return TcpSocket::from_std_stream(socket.into()).connect(address).await;
@@ -146,6 +156,30 @@ async fn open(member: &Member, bind: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.bind(SocketAddr::new(bind, 0))?;
     socket.connect(address).await
+}
+
+/// Connects to a Unix socket. The system says at once that a queue is full, and nothing when there is room again: it is asked
+/// until the time to connect is over.
+async fn open_pipe(member: &Member, address: Address) -> io::Result<TcpStream> {
+    let Some(at) = address.unix() else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let at = at?;
+    if member.network.is_some() && at.abstract_name().is_some() {
+        return Err(io::Error::other(
+            "names of abstract sockets in another network namespace are not built: give a path",
+        ));
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let mut pause = FULL.start;
+    while let Err(error) = rustix::net::connect(&socket, &at) {
+        if error != rustix::io::Errno::AGAIN {
+            return Err(error.into());
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(FULL.end);
+    }
+    // To the runtime all streams are alike.
+    TcpStream::from_std(socket.into())
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use crate::conn::wire::Wire;
 use crate::http::h2::settings::Own;
 use crate::http::h2::{Conn, H2Stream, Keepalive, drive};
 use crate::http::head::RequestHead;
-use crate::snapshot::{Breakers, Cluster, Http2Settings};
+use crate::snapshot::{Address, Breakers, Cluster, Http2Settings};
 use crate::tls::handshake::Failure;
 use crate::worker::Worker;
 
@@ -48,7 +47,7 @@ struct Streams {
     /// When the last one ended.
     rested: Cell<Instant>,
     /// Our end of it.
-    local: Option<SocketAddr>,
+    local: Option<Address>,
 }
 
 /// A stream's place on its connection.
@@ -60,7 +59,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// Our end of the connection.
-    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> Option<Address> {
         self.streams.local
     }
 }
@@ -197,7 +196,7 @@ fn keepalive(settings: &Http2Settings) -> Option<Keepalive> {
 }
 
 fn begin(wire: Wire, counted: Counted, settings: &Http2Settings, transport: Transport) -> Shared {
-    let local = wire.local_addr().ok();
+    let local = wire.local_addr();
     let conn = Conn::new(own(settings));
     let (driven, keepalive) = (conn.clone(), keepalive(settings));
     tokio::task::spawn_local(async move {

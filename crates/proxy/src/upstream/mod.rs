@@ -27,7 +27,9 @@ use self::outlier::{History, Told};
 use crate::balance;
 use crate::config::WorkloadNetwork;
 use crate::http::retry::Failure;
-use crate::snapshot::{BuildNameHasher, Cluster, Endpoint, EndpointSet, Name, SocketCriteria, Workload};
+use crate::snapshot::{
+    Address, BuildNameHasher, Cluster, Endpoint, EndpointSet, Name, SocketCriteria, Workload,
+};
 use crate::telemetry::SeriesCache;
 
 /// Clusters that stand for the workload itself: `inbound|PORT||`, as Istio names them.
@@ -121,7 +123,7 @@ pub(crate) struct Member {
     /// As the cluster's.
     pub(crate) network: Option<Arc<dyn WorkloadNetwork>>,
     pub(crate) id: Name,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     /// `Endpoint.hostname`.
     pub(crate) hostname: Option<Box<str>>,
     /// Chooses among the cluster's `transport_socket_matches`.
@@ -149,7 +151,7 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    fn new(cluster: &ClusterState, id: Name, address: SocketAddr) -> Self {
+    fn new(cluster: &ClusterState, id: Name, address: Address) -> Self {
         Self {
             cluster: cluster.name.clone(),
             network: cluster.network.clone(),
@@ -330,7 +332,7 @@ impl ClusterState {
     }
 
     /// Some endpoint is not among those `tried`.
-    pub(crate) fn has_others(&self, tried: &[SocketAddr]) -> bool {
+    pub(crate) fn has_others(&self, tried: &[Address]) -> bool {
         self.members.borrow().iter().any(|member| !tried.contains(&member.address))
     }
 
@@ -351,7 +353,7 @@ impl ClusterState {
             .entry(address)
             .or_insert_with(|| {
                 let id = Name::new(&address.to_string());
-                Rc::new(Member::new(self, id, address))
+                Rc::new(Member::new(self, id, address.into()))
             })
             .clone()
     }

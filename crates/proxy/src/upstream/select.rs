@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::{ClusterState, Member};
 use crate::balance::{self, Members};
 use crate::http::head::RequestHead;
-use crate::snapshot::{Cluster, Discovery, Endpoint, EndpointSet, Snapshot};
+use crate::snapshot::{Address, Cluster, Discovery, Endpoint, EndpointSet, Snapshot};
 
 /// The endpoint of one attempt.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ struct Seen<'m> {
     cluster: &'m Cluster,
     state: &'m ClusterState,
     members: &'m [Rc<Member>],
-    tried: &'m [SocketAddr],
+    tried: &'m [Address],
 }
 
 impl Members for Seen<'_> {
@@ -62,7 +62,7 @@ pub(crate) fn select<'s>(
     state: &ClusterState,
     original_dst: Option<SocketAddr>,
     random: u64,
-    tried: &[SocketAddr],
+    tried: &[Address],
 ) -> Option<Chosen<'s>> {
     if let Discovery::OriginalDst { port, .. } = &cluster.discovery {
         let mut address = original_dst?;

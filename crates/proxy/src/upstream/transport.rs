@@ -1,5 +1,6 @@
 //! What a connection to an endpoint is made over: the socket as it is, or TLS.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -7,7 +8,7 @@ use rustls::pki_types::ServerName;
 use super::Member;
 use super::connect::ConnectError;
 use crate::conn::wire::Wire;
-use crate::snapshot::{Cluster, Snapshot, UpstreamTls};
+use crate::snapshot::{Address, Cluster, Snapshot, UpstreamTls};
 use crate::tls::handshake::{self, Agreed, Failure};
 use crate::tls::originate::Connector;
 
@@ -60,7 +61,7 @@ impl Transport {
             .or(tls.sni.as_deref())
             .and_then(|name| ServerName::try_from(name.to_owned()).ok())
             // No name is asked for: an address is not sent.
-            .unwrap_or_else(|| ServerName::IpAddress(member.address.ip().into()));
+            .unwrap_or_else(|| unnamed(member.address));
         let mut known = member.secured.borrow_mut();
         if let Some(known) = &*known
             && Arc::ptr_eq(&known.connector, connector)
@@ -117,4 +118,16 @@ impl Transport {
         }
         Ok((wire, protocol))
     }
+}
+
+/// A name that is not sent: sessions are kept by it. For a Unix socket, one of the discard prefix (RFC 6666) by its path.
+fn unnamed(address: Address) -> ServerName<'static> {
+    let ip: IpAddr = match address {
+        Address::Ip(at) => at.ip(),
+        Address::Pipe(path) => {
+            let hash = xxhash_rust::xxh3::xxh3_64(path.as_bytes());
+            Ipv6Addr::from_bits(0x0100_u128 << 112 | u128::from(hash)).into()
+        }
+    };
+    ServerName::IpAddress(ip.into())
 }

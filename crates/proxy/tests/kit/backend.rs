@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 /// A server that answers each request by a function of its bytes.
 pub struct Backend {
@@ -69,8 +69,19 @@ impl Backend {
     }
 }
 
+/// Answers on a Unix socket.
+pub async fn serve_pipe(
+    listener: UnixListener,
+    answer: impl Fn(&str, &[u8], usize) -> Reply + Send + Sync + 'static,
+) {
+    let answer = Arc::new(answer);
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(serve(stream, answer.clone(), Arc::default()));
+    }
+}
+
 async fn serve(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     answer: Arc<impl Fn(&str, &[u8], usize) -> Reply>,
     seen: Arc<Mutex<Vec<String>>>,
 ) {
@@ -91,7 +102,10 @@ async fn serve(
 }
 
 /// Reads one message whose body has a length or is chunked; the chunked body is returned as it came.
-pub async fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
+pub async fn read_message(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+) -> Option<(String, Vec<u8>)> {
     let head_end = loop {
         if let Some(at) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
             break at + 4;

@@ -130,6 +130,24 @@ pub fn address(at: SocketAddr) -> core::Address {
     }
 }
 
+/// A Unix socket; `@NAME` is abstract.
+pub fn pipe(path: &str) -> core::Address {
+    let pipe = core::Pipe { path: path.to_owned(), ..Default::default() };
+    core::Address { address: Some(core::address::Address::Pipe(pipe)) }
+}
+
+/// A cluster with one endpoint, at a Unix socket.
+pub fn at_pipe(name: &str, path: &str) -> cluster::Cluster {
+    let mut made = static_cluster(name, &[([127, 0, 0, 1], 1).into()]);
+    let groups = made.load_assignment.iter_mut().flat_map(|all| &mut all.endpoints);
+    for lb in groups.flat_map(|group| &mut group.lb_endpoints) {
+        if let Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint)) = &mut lb.host_identifier {
+            endpoint.address = Some(pipe(path));
+        }
+    }
+    made
+}
+
 pub fn load_assignment(name: &str, at: &[SocketAddr]) -> endpoint::ClusterLoadAssignment {
     let endpoints = at.iter().map(|at| endpoint::LbEndpoint {
         host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint::Endpoint {

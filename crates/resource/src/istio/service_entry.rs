@@ -45,7 +45,7 @@ described! {
 
     /// One instance.
     pub struct WorkloadEntry {
-        /// IP address, host name, or `unix:///path` (not yet: left out, HDL0010).
+        /// IP address, host name, or `unix:///path` (`unix://@name`: an abstract one).
         acts "address" address: String;
         /// Port name to number.
         acts "ports" ports: BTreeMap<String, u16>;

@@ -27,7 +27,7 @@ described! {
         /// How traffic is captured.
         acts "captureMode" capture_mode: String, later("NONE"), one_of("DEFAULT", "IPTABLES", "NONE");
         /// Where the workload listens: `127.0.0.1:PORT`, `0.0.0.0:PORT`, `[::1]:PORT` or
-        /// `unix:///path` (not yet: 503, HDL0010).
+        /// `unix:///path` (`unix://@name`).
         acts "defaultEndpoint" default_endpoint: String;
         /// TLS of the listener.
         denies "tls" tls: Option<ServerTlsSettings>;

@@ -30,7 +30,7 @@ fn server(server: &Server, at: &mut Judge<'_>) {
         at.field("bind").error("HDL0111", "not an address", &server.bind, "an IP address or unix://PATH");
     }
     if socket {
-        at.field("bind").socket(&server.bind);
+        at.field("bind").socket_not_built(&server.bind);
     }
     let Some(port) = &server.port else { return at.field("port").missing("a port") };
     server_port(port, socket, &mut at.field("port"));

@@ -22,6 +22,9 @@ pub(crate) use syntax::overlap;
 
 use crate::{diagnostic, diagnostic::Diagnostic, kind::Spec, object::Object};
 
+/// The longest path of a Unix socket in bytes: `sun_path` of Linux without its end.
+const LONGEST_PATH: usize = 107;
+
 /// Adds what is wrong with the object.
 pub(crate) fn object(object: &Object, findings: &mut Vec<Diagnostic>) {
     let mut at = Judge { findings, path: String::from("spec") };
@@ -87,14 +90,20 @@ impl Judge<'_> {
         diagnostic::add(self.findings, finding.on("", self.path.as_str()));
     }
 
-    /// Unix sockets, which heddle's proxy neither dials nor listens on.
-    fn socket(&mut self, address: &str) {
-        self.warn(
-            "HDL0010",
-            "valid, but not built yet: what stands at a unix socket is left out",
-            address,
-            "an IP address",
-        );
+    /// The path of a Unix socket: absolute, or a name in the abstract space; no longer than the system takes.
+    fn socket(&mut self, address: &str, path: &str) {
+        let named = path.starts_with(['/', '@']) && path.len() > 1 && !path.ends_with('/');
+        if !named || path.contains('\0') {
+            self.error("HDL0111", "not a socket", address, "unix:///PATH or unix://@NAME");
+        } else if path.len() > LONGEST_PATH {
+            self.error("HDL0111", "too long for a socket", path.len(), "107 bytes at most");
+        }
+    }
+
+    /// Unix sockets that heddle's proxy does not listen on.
+    fn socket_not_built(&mut self, address: &str) {
+        let message = "valid, but not built yet: nothing listens on this unix socket";
+        self.warn("HDL0010", message, address, "an IP address");
     }
 
     fn missing(&mut self, expected: &str) {

@@ -195,10 +195,7 @@ fn workload_address(entry: &WorkloadEntry, at: &mut Judge<'_>) {
             at.missing("the instance's address");
         }
     } else if let Some(path) = entry.address.strip_prefix("unix://") {
-        if !path.starts_with(['/', '@']) || path.ends_with('/') {
-            at.error("HDL0111", "not a socket", &entry.address, "unix:///PATH or unix://@NAME");
-        }
-        at.socket(&entry.address);
+        at.socket(&entry.address, path);
         if !entry.ports.is_empty() {
             at.error("HDL0103", "a socket has no ports", &entry.address, "no ports");
         }

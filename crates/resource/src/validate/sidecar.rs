@@ -99,11 +99,7 @@ fn default_endpoint(endpoint: &str, at: &mut Judge<'_>) {
         return;
     }
     if let Some(path) = endpoint.strip_prefix("unix://") {
-        if !path.starts_with(['/', '@']) {
-            at.error("HDL0111", "not a socket", endpoint, "unix:///PATH or unix://@NAME");
-        }
-        at.socket(endpoint);
-        return;
+        return at.socket(endpoint, path);
     }
     let local = |a: SocketAddr| a.ip().is_loopback() || a.ip().is_unspecified();
     match endpoint.parse::<SocketAddr>() {

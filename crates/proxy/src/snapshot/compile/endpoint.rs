@@ -1,6 +1,5 @@
 //! `ClusterLoadAssignment` to [`EndpointSet`].
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3 as core;
@@ -10,7 +9,9 @@ use envoy_types::pb::google::protobuf::value::Kind;
 
 use super::judge::{Compiled, Listed, Refusal, judge};
 use super::value;
-use crate::snapshot::{DnsHost, Endpoint, EndpointSet, Health, Locality, Name, SocketCriteria, Workload};
+use crate::snapshot::{
+    Address, DnsHost, Endpoint, EndpointSet, Health, Locality, Name, SocketCriteria, Workload,
+};
 
 judge!(assignment, envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment as "ClusterLoadAssignment",
     acts: [cluster_name, endpoints, policy], listed: [], refused: [named_endpoints]);
@@ -118,7 +119,7 @@ fn lb_endpoint_of(
 ) -> Compiled<Endpoint> {
     let (endpoint, weight) = parts(value, seen)?;
     let address = endpoint.address.as_ref().ok_or_else(|| Refusal::new("endpoint.address", "is required"))?;
-    let address = value::socket_address(address).map_err(|error| error.within("endpoint.address"))?;
+    let address = value::address(address).map_err(|error| error.within("endpoint.address"))?;
     let workload = workload(value.metadata.as_ref());
     Ok(Endpoint {
         id: identity(workload.as_deref(), address),
@@ -133,7 +134,7 @@ fn lb_endpoint_of(
     })
 }
 
-fn identity(workload: Option<&Workload>, address: SocketAddr) -> Name {
+fn identity(workload: Option<&Workload>, address: Address) -> Name {
     match workload {
         Some(workload) if !workload.uid.is_empty() => Name::new(&format!("{}@{address}", workload.uid)),
         _ => Name::new(&address.to_string()),

@@ -14,7 +14,7 @@ use prost::Message;
 
 use super::judge::{Compiled, Refusal};
 use crate::decide::matching::{Fraction, Pattern, RegexRewrite, StringMatcher};
-use crate::snapshot::{Provenance, SocketCriteria, TcpKeepalive};
+use crate::snapshot::{Address, Provenance, SocketCriteria, TcpKeepalive};
 
 pub(crate) fn duration(value: &protobuf::Duration) -> Compiled<Duration> {
     let seconds = u64::try_from(value.seconds).map_err(|_| Refusal::new("", "a duration is not negative"))?;
@@ -109,6 +109,16 @@ pub(crate) fn header_value(text: &str) -> Compiled<()> {
     }
 }
 
+/// An address of either kind. Who listens asks for the mode of a socket's file, too ([`pipe_mode`]).
+pub(crate) fn address(value: &core::Address) -> Compiled<Address> {
+    match value.address.as_ref() {
+        Some(AddressKind::Pipe(pipe)) => {
+            Address::pipe(&pipe.path).map_err(|reason| Refusal::new("pipe.path", reason))
+        }
+        _ => socket_address(value).map(Address::Ip),
+    }
+}
+
 pub(crate) fn socket_address(value: &core::Address) -> Compiled<SocketAddr> {
     let (host, port) = named_address(value)?;
     let ip: IpAddr = host
@@ -121,7 +131,12 @@ pub(crate) fn socket_address(value: &core::Address) -> Compiled<SocketAddr> {
 pub(crate) fn named_address(value: &core::Address) -> Compiled<(&str, u16)> {
     let socket = match value.address.as_ref() {
         Some(AddressKind::SocketAddress(socket)) => socket,
-        Some(AddressKind::Pipe(_)) => return Err(Refusal::new("pipe", "is not built")),
+        Some(AddressKind::Pipe(_)) => {
+            return Err(Refusal::new(
+                "pipe",
+                "is no IP address and no name: a Unix socket stands in a STATIC cluster or an endpoint set",
+            ));
+        }
         Some(AddressKind::EnvoyInternalAddress(_)) => {
             return Err(Refusal::new("envoy_internal_address", "is not built"));
         }
