@@ -1,16 +1,20 @@
 //! Regular expressions with RE2's syntax and full-match meaning, compiled once and run without a lock.
 //!
-//! Small ones become a dense DFA, which needs no scratch space. Others keep their scratch space per thread.
+//! Small ones become a dense DFA, which needs no scratch space. Others keep their scratch space per thread. The text that a
+//! pattern begins with is compared by itself, so that patterns which differ in nothing else share one DFA.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use regex_automata::dfa::Automaton;
 use regex_automata::dfa::dense;
+use regex_automata::nfa::thompson;
 use regex_automata::util::iter::Searcher;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind, meta};
 use regex_syntax::hir::literal::Extractor;
+use regex_syntax::hir::{Hir, HirKind, Look};
 use rustc_hash::FxHashMap;
 
 /// Largest dense DFA, bytes; bigger ones run on the meta engine.
@@ -32,16 +36,23 @@ thread_local! {
     static SCRATCH: RefCell<FxHashMap<u64, meta::Cache>> = RefCell::new(FxHashMap::default());
 }
 
+type Dense = dense::DFA<Vec<u32>>;
+
+/// The DFAs in use, by the expressions they stand for.
+static SHARED: LazyLock<Mutex<FxHashMap<Box<str>, Weak<Dense>>>> = LazyLock::new(Mutex::default);
+
 /// A pattern that has to match the whole text.
 #[derive(Clone)]
 pub struct Pattern {
     text: Box<str>,
+    /// What every match begins with: the engine is given what comes behind it.
+    begin: Box<[u8]>,
     engine: Engine,
 }
 
 #[derive(Clone)]
 enum Engine {
-    Dense(Box<dense::DFA<Vec<u32>>>),
+    Dense(Arc<Dense>),
     Meta(Program),
 }
 
@@ -61,12 +72,21 @@ impl Pattern {
     /// Compiles a pattern of RE2's syntax.
     pub fn new(text: &str) -> Result<Pattern, String> {
         let translated = translate(text)?;
-        let whole = format!(r"\A(?:{translated})\z");
-        let engine = match dense(&whole) {
-            Some(dfa) => Engine::Dense(Box::new(dfa)),
-            None => Engine::Meta(program(&whole, text)?),
-        };
-        Ok(Pattern { text: text.into(), engine })
+        let parsed = syntax::parse_with(&translated, &syntax::Config::new().utf8(false));
+        let (begin, rest) = parsed.map_or_else(
+            |_| (Box::default(), None),
+            |hir| {
+                let (begin, rest) = beginning(hir);
+                (begin, shared(&rest))
+            },
+        );
+        Ok(match rest {
+            Some(dfa) => Pattern { text: text.into(), begin, engine: Engine::Dense(dfa) },
+            None => {
+                let engine = Engine::Meta(program(&format!(r"\A(?:{translated})\z"), text)?);
+                Pattern { text: text.into(), begin: Box::default(), engine }
+            }
+        })
     }
 
     /// The pattern as written.
@@ -90,6 +110,7 @@ impl Pattern {
 
     /// The whole of `text` matches.
     pub fn is_match(&self, text: &[u8]) -> bool {
+        let Some(text) = text.strip_prefix(&*self.begin) else { return false };
         let input = Input::new(text).anchored(Anchored::Yes);
         match &self.engine {
             Engine::Dense(dfa) => matches!(dfa.try_search_fwd(&input), Ok(Some(_))),
@@ -111,7 +132,48 @@ impl Program {
     }
 }
 
-fn dense(pattern: &str) -> Option<dense::DFA<Vec<u32>>> {
+/// The text that every match begins with, and the rest of an expression for whole texts.
+fn beginning(hir: Hir) -> (Box<[u8]>, Hir) {
+    let mut parts = match hir.kind() {
+        HirKind::Concat(parts) => parts.clone(),
+        _ => vec![hir],
+    };
+    // The whole text is meant in any case.
+    if parts.first().is_some_and(|first| *first.kind() == HirKind::Look(Look::Start)) {
+        parts.remove(0);
+    }
+    parts.pop_if(|last| *last.kind() == HirKind::Look(Look::End));
+    let looks = parts.iter().any(|part| !part.properties().look_set().is_empty());
+    let begin = match parts.first().map(Hir::kind) {
+        // What looks back would not see it.
+        Some(HirKind::Literal(text)) if !looks => text.0.clone(),
+        _ => Box::default(),
+    };
+    let rest = parts.split_off(usize::from(!begin.is_empty()));
+    (begin, Hir::concat(rest))
+}
+
+/// The DFA of an expression for whole texts; `None` when it would be large.
+fn shared(hir: &Hir) -> Option<Arc<Dense>> {
+    let key = hir.to_string();
+    let known = || SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(dfa) = known().get(&*key).and_then(Weak::upgrade) {
+        return Some(dfa);
+    }
+    let dfa = Arc::new(dense(&Hir::concat(vec![hir.clone(), Hir::look(Look::End)]))?);
+    let mut known = known();
+    if known.len() == known.capacity() {
+        known.retain(|_, dfa| dfa.strong_count() > 0);
+    }
+    known.insert(key.into(), Arc::downgrade(&dfa));
+    Some(dfa)
+}
+
+fn dense(hir: &Hir) -> Option<Dense> {
+    let nfa = thompson::Compiler::new()
+        .configure(thompson::Config::new().utf8(false).nfa_size_limit(Some(PROGRAM_LIMIT)))
+        .build_from_hir(hir)
+        .ok()?;
     dense::Builder::new()
         .configure(
             dense::Config::new()
@@ -120,11 +182,7 @@ fn dense(pattern: &str) -> Option<dense::DFA<Vec<u32>>> {
                 .dfa_size_limit(Some(DENSE_LIMIT))
                 .determinize_size_limit(Some(DENSE_LIMIT * 4)),
         )
-        .syntax(syntax::Config::new().utf8(false))
-        .thompson(
-            regex_automata::nfa::thompson::Config::new().utf8(false).nfa_size_limit(Some(PROGRAM_LIMIT)),
-        )
-        .build(pattern)
+        .build_from_nfa(&nfa)
         .ok()
 }
 

@@ -29,10 +29,41 @@ fn whole_text_or_nothing() {
         (r"(?:x{1,50}y{1,50}){1,20}", "xy", true),
         (r"[a-z\-]+", "a-b", true),
         (r"^/foo$", "/foo", true),
+        ("/one/[0-9]+", "/one/12", true),
+        ("/one/[0-9]+", "/two/12", false),
+        ("/one/[0-9]+", "/one/", false),
+        ("/one", "/one/", false),
+        (r"a\bb", "ab", false),
+        (r"a\b/", "a/", true),
+        ("a^b", "ab", false),
+        ("(?:^a)b", "ab", true),
+        ("^a|b$", "b", true),
     ];
     for (pattern, text, expected) in rows {
         let compiled = Pattern::new(pattern).unwrap();
         assert_eq!(compiled.is_match(text.as_bytes()), *expected, "{pattern} on {text:?}");
+    }
+}
+
+#[test]
+fn what_differs_in_its_beginning_shares_the_rest() {
+    let [one, two, other] = ["/one/[0-9]+/(?:x|y)", "^/two/[0-9]+/(?:x|y)$", "/two/[0-9]+/(?:x|z)"]
+        .map(|text| Pattern::new(text).unwrap());
+    let dense = |pattern: &Pattern| match &pattern.engine {
+        Engine::Dense(dfa) => dfa.clone(),
+        Engine::Meta(_) => panic!("{pattern:?} is small"),
+    };
+    assert!(Arc::ptr_eq(&dense(&one), &dense(&two)));
+    assert!(!Arc::ptr_eq(&dense(&two), &dense(&other)));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(512))]
+    #[test]
+    fn a_pattern_means_what_it_means_as_a_whole(pattern in "[ab]{0,2}(\\^|\\$|\\\\b|a|\\(a\\|b\\)|\\(ab\\|a\\)|[ab][*+?]|\\[ab/\\]|\\.){0,4}b{0,1}", text in "[ab/]{0,5}") {
+        let whole = program(&format!(r"\A(?:{})\z", translate(&pattern).unwrap()), &pattern).unwrap();
+        let (compiled, wanted) = (Pattern::new(&pattern).unwrap(), whole.regex.is_match(&text));
+        proptest::prop_assert_eq!(compiled.is_match(text.as_bytes()), wanted, "{} on {}", pattern, text);
     }
 }
 
