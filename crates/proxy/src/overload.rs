@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use heddle_runtime::Workers;
@@ -44,6 +44,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// From which share of memory on, in percent, threads are asked for what they have freed, and how often.
 const SHORT: u64 = 80;
 const GIVE_BACK: Duration = Duration::from_secs(1);
+/// How long after much was freed they are asked where memory is not short: what follows from a change is done by then.
+const SETTLED: Duration = Duration::from_secs(1);
 /// Descriptors for what is no connection: listening sockets, the control plane, admin, files.
 const OWN_FILES: u64 = 64;
 /// The most descriptors that are left for connections to endpoints where nothing else is said.
@@ -60,6 +62,8 @@ pub(crate) struct Overload {
     memory: Option<u64>,
     /// [`ProxyConfig::give_back`].
     give_back: Option<fn()>,
+    /// Much was freed lately.
+    freed: AtomicBool,
     /// Connections of clients.
     open: AtomicUsize,
     stage: AtomicU8,
@@ -76,7 +80,7 @@ impl Default for Overload {
 impl Overload {
     pub(crate) fn new(connections: usize, files: Option<u64>, memory: Option<u64>) -> Self {
         let (open, stage, used) = (AtomicUsize::new(0), AtomicU8::new(0), Default::default());
-        Self { connections, files, memory, give_back: None, open, stage, used }
+        Self { connections, files, memory, give_back: None, freed: AtomicBool::new(false), open, stage, used }
     }
 
     /// As configured, and where nothing is said as this process is limited: the open files it may have, less some for
@@ -93,6 +97,11 @@ impl Overload {
         if let Some(give_back) = self.give_back {
             give_back();
         }
+    }
+
+    /// Says that much was freed which no request will need: a generation of the configuration, a long answer.
+    pub(crate) fn freed(&self) {
+        self.freed.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn opened(&self) {
@@ -128,8 +137,13 @@ impl Overload {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut asked = tokio::time::Instant::now();
+        let mut freed = None;
         loop {
-            tick.tick().await;
+            let now = tick.tick().await;
+            if self.freed.swap(false, Ordering::Relaxed) {
+                freed.get_or_insert(now);
+            }
+            let settled = freed.is_some_and(|since| now.saturating_duration_since(since) >= SETTLED);
             let percent = [
                 share(self.open.load(Ordering::Relaxed) as u64, u64::try_from(self.connections).ok()),
                 self.files.map_or(0, |files| share(open_files(), Some(files))),
@@ -139,8 +153,8 @@ impl Overload {
                 used.store(percent, Ordering::Relaxed);
             }
             // What a thread has freed it keeps for itself; when it has nothing more to do, for ever.
-            if percent[2] >= SHORT && asked.elapsed() >= GIVE_BACK {
-                asked = tokio::time::Instant::now();
+            if (percent[2] >= SHORT || settled) && asked.elapsed() >= GIVE_BACK {
+                (asked, freed) = (tokio::time::Instant::now(), None);
                 self.give_back();
                 workers.tell_all(|_| Message::GiveBack);
             }

@@ -7,13 +7,14 @@ mod prometheus;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use heddle_runtime::Phase;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
@@ -29,6 +30,9 @@ const CONNECTIONS: usize = 128;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A pause after the system refused a connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// What is given back after an answer of so many bytes is worth asking for.
+const LONG: u64 = 1 << 20;
 
 /// Paths with their methods and what they do, for `/help`.
 const PATHS: [(&str, &str); 16] = [
@@ -94,10 +98,13 @@ async fn connection(
     plane: Arc<Plane>,
     slot: tokio::sync::OwnedSemaphorePermit,
 ) {
+    let long = Arc::new(AtomicBool::new(false));
+    let (serving, told) = (plane.clone(), long.clone());
     let service = service_fn(move |request| {
-        let plane = plane.clone();
+        let (plane, long) = (serving.clone(), told.clone());
         async move {
             let mut answer = answer(&plane, request).await;
+            long.fetch_or(answer.body().size_hint().lower() >= LONG, Ordering::Relaxed);
             if plane.replaced() {
                 // Who comes again comes to the process that serves now.
                 answer.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
@@ -109,6 +116,9 @@ async fn connection(
     builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
     // A client that breaks off is its own affair.
     let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+    if long.load(Ordering::Relaxed) {
+        plane.published.overload.freed();
+    }
     drop(slot);
 }
 
