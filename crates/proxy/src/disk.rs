@@ -3,11 +3,12 @@
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
-use crate::snapshot::disk::{StoredResource, decode};
+use crate::snapshot::disk::{Kept, StoredResource, decode};
 
 /// The least time between two writes.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -16,13 +17,20 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Disk {
     path: PathBuf,
-    newest: watch::Sender<Vec<u8>>,
+    newest: Arc<Newest>,
     writer: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// What is to be written, until it is.
+#[derive(Debug, Default)]
+struct Newest {
+    kept: Mutex<Option<Kept>>,
+    more: Notify,
 }
 
 impl Disk {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, newest: watch::Sender::default(), writer: None }
+        Self { path, newest: Arc::default(), writer: None }
     }
 
     /// What is on disk; nothing when there is no file. A damaged file is an error and no reason not to start.
@@ -34,16 +42,18 @@ impl Disk {
         }
     }
 
-    /// Writes this file, soon.
-    pub(crate) fn save(&mut self, file: Vec<u8>) {
-        self.newest.send_replace(file);
+    /// Writes these resources, soon.
+    pub(crate) fn save(&mut self, kept: Kept) {
+        *self.newest.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        self.newest.more.notify_one();
         if self.writer.is_none() {
-            let (mut newest, path) = (self.newest.subscribe(), self.path.clone());
-            newest.mark_changed();
+            let (newest, path) = (self.newest.clone(), self.path.clone());
             self.writer = Some(tokio::spawn(async move {
-                while newest.changed().await.is_ok() {
-                    let (file, to) = (newest.borrow_and_update().clone(), path.clone());
-                    let written = tokio::task::spawn_blocking(move || write(&file, &to)).await;
+                loop {
+                    newest.more.notified().await;
+                    let kept = newest.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let (Some(kept), to) = (kept, path.clone()) else { continue };
+                    let written = tokio::task::spawn_blocking(move || write(&kept, &to)).await;
                     if let Ok(Err(error)) = written {
                         tracing::warn!(
                             "{}: {error}; the configuration is in force, but a restart without the control plane would start from an older one. Is the disk full or read-only?",
@@ -66,12 +76,14 @@ impl Drop for Disk {
 }
 
 /// All or nothing: a file beside it, synced, then renamed over it.
-fn write(bytes: &[u8], path: &Path) -> io::Result<()> {
+fn write(kept: &Kept, path: &Path) -> io::Result<()> {
     let temporary = path.with_extension("new");
     // Private keys are among what is kept.
-    let mut file =
+    let file =
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_data()?;
+    let mut file = io::BufWriter::new(file);
+    kept.write(&mut file)?;
+    file.flush()?;
+    file.get_ref().sync_data()?;
     std::fs::rename(&temporary, path)
 }

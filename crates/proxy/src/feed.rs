@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::disk::Disk;
 use crate::resolve::Resolver;
-use crate::snapshot::disk::{encode, encode_public};
+use crate::snapshot::disk::{Kept, encode, encode_public};
 use crate::snapshot::{Snapshot, SnapshotBuilder, WantChange};
 use crate::sockets::Sockets;
 use crate::worker::Published;
@@ -113,7 +113,7 @@ impl Feed {
         }
         for resource in update.added {
             if kind != ResourceType::NameTable
-                && let Err(nack) = self.builder.apply(kind, &resource.name, &resource.body)
+                && let Err(nack) = self.builder.apply_shared(kind, &resource.name, resource.body)
             {
                 tracing::warn!(%kind, name = %resource.name, reason = %nack.reason, "configuration refused; the previous version stays in force");
                 refused.insert(resource.name, nack.reason);
@@ -173,8 +173,9 @@ impl Feed {
     async fn publish(&mut self) {
         if let Some(snapshot) = self.builder.publish(Instant::now()) {
             self.put_in_force(&snapshot).await;
+            self.published.overload.freed();
             if let Some(disk) = &mut self.disk {
-                disk.save(encode(&self.builder));
+                disk.save(Kept::of(&self.builder));
             }
         }
         // Not with a part of the first listeners: what is meant for the others would be taken for unknown.

@@ -11,16 +11,18 @@ use crate::snapshot::{AppendAction, Edits, HeaderAdd, HeaderEdits, RouteConfig, 
 /// configuration asks for the most specific to have the last word.
 pub(super) fn levels<'s>(
     weighted: Option<&'s HeaderEdits>,
-    route: &'s HeaderEdits,
+    route: Option<&'s HeaderEdits>,
     virtual_host: &'s VirtualHost,
     config: &'s RouteConfig,
 ) -> SmallVec<[&'s HeaderEdits; 4]> {
     let mut levels: SmallVec<[&HeaderEdits; 4]> = SmallVec::new();
     levels.extend(weighted);
     if config.most_specific_wins {
-        levels.extend([&config.edits, &virtual_host.edits, route]);
+        levels.extend([&config.edits, &virtual_host.edits]);
+        levels.extend(route);
     } else {
-        levels.extend([route, &virtual_host.edits, &config.edits]);
+        levels.extend(route);
+        levels.extend([&virtual_host.edits, &config.edits]);
     }
     levels
 }

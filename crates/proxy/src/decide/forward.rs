@@ -61,7 +61,7 @@ impl Forward<'_> {
         }
         self.set_attempt(1, head);
         let weighted = self.weighted.map(|weighted| &weighted.edits);
-        for level in edit::levels(weighted, &self.route.edits, self.virtual_host, self.config) {
+        for level in edit::levels(weighted, self.route.edits.as_deref(), self.virtual_host, self.config) {
             edit::edit_request(&level.request, downstream, self, head);
         }
         self.rewrite_host(downstream, head);
@@ -170,7 +170,7 @@ impl Forward<'_> {
     pub fn edit_local(&self, downstream: &Downstream, request: &RequestHead, head: &mut ResponseHead) {
         let weighted = self.weighted.map(|weighted| &weighted.edits);
         let names = Names { route: &self.route.name, cluster: self.cluster.name.as_str() };
-        for level in edit::levels(weighted, &self.route.edits, self.virtual_host, self.config) {
+        for level in edit::levels(weighted, self.route.edits.as_deref(), self.virtual_host, self.config) {
             edit::edit_response(&level.response, downstream, request, names, head);
         }
         self.edit_cors(head);

@@ -35,7 +35,7 @@ fn matcher() -> impl Strategy<Value = PathMatcher> {
         2 => PathMatcher::Separated(path, case),
         3 => PathMatcher::Prefix(b"/".as_slice().into(), Case::Sensitive),
         4 => PathMatcher::Connect,
-        _ => PathMatcher::Regex(COMPILED[pattern].clone()),
+        _ => PathMatcher::Regex(Box::new(COMPILED[pattern].clone())),
     })
 }
 
@@ -108,7 +108,8 @@ fn found(routes: &[RouteMatch], path: &str, header: (&str, &str)) -> Vec<u32> {
 
 #[test]
 fn candidates_of_a_long_table_are_few_whatever_its_kind() {
-    let regex = |n: u32| PathMatcher::Regex(Pattern::new(&format!("/svc-{n}/[0-9]+/(a|b)")).unwrap());
+    let regex =
+        |n: u32| PathMatcher::Regex(Box::new(Pattern::new(&format!("/svc-{n}/[0-9]+/(a|b)")).unwrap()));
     let folded = |n: u32| PathMatcher::Prefix(format!("/Svc-{n}/").into_bytes().into(), Case::Insensitive);
     type Make<'m> = &'m dyn Fn(u32) -> RouteMatch;
     let kinds: [(u32, Make); 4] = [
@@ -130,7 +131,7 @@ fn candidates_of_a_long_table_are_few_whatever_its_kind() {
 #[test]
 fn expressions_that_begin_with_anything_are_looked_at_always() {
     let mut routes: Vec<RouteMatch> = (0..20).map(|n| on(prefix(&format!("/{n}/")), vec![])).collect();
-    routes.insert(3, on(PathMatcher::Regex(Pattern::new(".*/end").unwrap()), vec![]));
+    routes.insert(3, on(PathMatcher::Regex(Box::new(Pattern::new(".*/end").unwrap())), vec![]));
     assert_eq!(found(&routes, "/2/end", ("x", "")), [2, 3]);
     assert_eq!(found(&routes, "/zz/end", ("x", "")), [3]);
 }

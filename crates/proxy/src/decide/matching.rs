@@ -40,7 +40,7 @@ enum StringKind {
     Prefix(Box<[u8]>),
     Suffix(Box<[u8]>),
     Contains(Box<[u8]>),
-    Regex(Pattern),
+    Regex(Box<Pattern>),
 }
 
 impl StringMatcher {
@@ -62,7 +62,7 @@ impl StringMatcher {
     }
     /// The whole text by pattern.
     pub fn regex(pattern: Pattern) -> StringMatcher {
-        StringMatcher { kind: StringKind::Regex(pattern), ignore_case: false }
+        StringMatcher { kind: StringKind::Regex(Box::new(pattern)), ignore_case: false }
     }
 
     /// The one text that matches, if there is only one.
@@ -111,7 +111,7 @@ pub enum PathMatcher {
     /// `path_separated_prefix`: the path itself or what is below it.
     Separated(Box<[u8]>, Case),
     /// `safe_regex`.
-    Regex(Pattern),
+    Regex(Box<Pattern>),
     /// `connect_matcher`: CONNECT requests.
     Connect,
 }

@@ -125,7 +125,9 @@ impl<'s> Respond<'s> {
         }
         if let Some(matched) = self.matched {
             let names = Names { route: &matched.route.name, cluster: "" };
-            for level in edit::levels(None, &matched.route.edits, matched.virtual_host, matched.config) {
+            for level in
+                edit::levels(None, matched.route.edits.as_deref(), matched.virtual_host, matched.config)
+            {
                 edit::edit_response(&level.response, downstream, request, names, head);
             }
         }

@@ -80,7 +80,7 @@ fn max_stream(
     head: &RequestHead,
 ) -> (Option<Duration>, Option<Duration>) {
     let limit = |duration: Duration| (!duration.is_zero()).then_some(duration);
-    let Some(route) = action.max_stream else { return (http.max_stream_duration.and_then(limit), None) };
+    let Some(route) = &action.max_stream else { return (http.max_stream_duration.and_then(limit), None) };
     let (Some(max), Some(asked)) = (route.grpc_max, grpc_timeout(head)) else {
         return (route.max.or(http.max_stream_duration).and_then(limit), None);
     };

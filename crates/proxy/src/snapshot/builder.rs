@@ -10,14 +10,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use heddle_xds::ResourceType;
-use prost::Message;
 use rustc_hash::FxHashMap;
 
-use super::compile::judge::{Compiled, Listed, Refusal};
-use super::compile::{cluster, credentials, endpoint, listener, route};
+use super::compilation::Compilation;
+use super::compile::judge::{Listed, Refusal};
 use super::contexts::Contexts;
-use super::refs::{self, Reference};
-use super::{Cluster, Discovery, DnsCluster, EndpointSet, Listener, Name, RouteConfig, Secret, Snapshot};
+use super::refs::Reference;
+use super::{Discovery, DnsCluster, EndpointSet, Listener, Name, RouteConfig, Snapshot};
 
 /// How long a resource waits for what it refers to (DESIGN 6).
 pub const WARMING: Duration = Duration::from_secs(5);
@@ -61,16 +60,6 @@ pub struct RawResource {
     pub listed: Box<[&'static str]>,
 }
 
-/// A compiled resource.
-#[derive(Clone, Debug)]
-enum Compilation {
-    Cluster(Arc<Cluster>),
-    Endpoints(Arc<EndpointSet>),
-    Listener(Arc<Listener>),
-    Routes(Arc<RouteConfig>),
-    Secret(Secret),
-}
-
 /// A compiled resource that waits for what it refers to.
 #[derive(Debug)]
 struct Waiting {
@@ -80,7 +69,7 @@ struct Waiting {
     since: Option<Instant>,
 }
 
-type Id = (ResourceType, Name);
+pub(super) type Id = (ResourceType, Name);
 
 /// Applies resources one at a time and publishes generations. No I/O, no clock.
 #[derive(Debug, Default)]
@@ -109,6 +98,11 @@ impl SnapshotBuilder {
 
     /// Adds or replaces a resource: `body` is the value of the `Any`.
     pub fn apply(&mut self, kind: ResourceType, name: &str, body: &[u8]) -> Result<(), Nack> {
+        self.apply_shared(kind, name, Bytes::copy_from_slice(body))
+    }
+
+    /// The same with bytes that are kept as they are.
+    pub fn apply_shared(&mut self, kind: ResourceType, name: &str, body: Bytes) -> Result<(), Nack> {
         let name = Name::new(name);
         let id = (kind, name.clone());
         if self.raw.get(&id).is_some_and(|raw| raw.body == body) {
@@ -116,70 +110,24 @@ impl SnapshotBuilder {
         }
         let mut listed = Listed::new();
         let refuse = |refusal: Refusal| Nack { kind, name: name.to_string(), reason: refusal.to_string() };
-        let resource = self.compile(&id, body, &mut listed).map_err(refuse)?;
-        let raw = RawResource { body: Bytes::copy_from_slice(body), listed: listed.into_iter().collect() };
+        let previous = self.last_routes(&id);
+        let resource = Compilation::of(&id, &body, previous, &mut listed).map_err(refuse)?;
+        let raw = RawResource { body, listed: listed.into_iter().collect() };
         self.raw.insert(id.clone(), raw);
         self.accept(id, resource);
         Ok(())
     }
 
-    fn compile(&self, (kind, name): &Id, body: &[u8], listed: &mut Listed) -> Compiled<Compilation> {
-        let undecodable = |error: prost::DecodeError| Refusal::new("", format!("does not decode: {error}"));
-        let named = |inner: &str| {
-            if inner == name.as_str() || (inner.is_empty() && *kind == ResourceType::Listener) {
-                return Ok(());
-            }
-            Err(Refusal::new("name", format!("{inner:?} is not the resource's name")))
-        };
-        match kind {
-            ResourceType::Cluster => {
-                let value = Message::decode(body).map_err(undecodable)?;
-                let cluster = cluster::compile(&value, listed)?;
-                named(cluster.name.as_str())?;
-                Ok(Compilation::Cluster(Arc::new(cluster)))
-            }
-            ResourceType::Endpoint => {
-                let value = envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment::decode(body)
-                    .map_err(undecodable)?;
-                named(&value.cluster_name)?;
-                Ok(Compilation::Endpoints(Arc::new(endpoint::endpoint_set(&value, listed)?)))
-            }
-            ResourceType::Listener => {
-                let value = Message::decode(body).map_err(undecodable)?;
-                let mut listener = listener::compile(&value, listed)?;
-                named(listener.name.as_str())?;
-                listener.name = name.clone();
-                Ok(Compilation::Listener(Arc::new(listener)))
-            }
-            ResourceType::Route => {
-                let previous = match self.waiting.get(&(*kind, name.clone())).map(|waiting| &waiting.resource)
-                {
-                    Some(Compilation::Routes(config)) => Some(config),
-                    _ => self.next.routes.get(name),
-                };
-                let config = route::compile_bytes(body, previous.map(|config| &**config), listed)?;
-                named(config.name.as_str())?;
-                Ok(Compilation::Routes(Arc::new(config)))
-            }
-            ResourceType::Secret => {
-                let value: envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::Secret =
-                    Message::decode(body).map_err(undecodable)?;
-                named(&value.name)?;
-                Ok(Compilation::Secret(credentials::secret(&value, listed)?))
-            }
-            ResourceType::VirtualHost | ResourceType::NameTable => {
-                Err(Refusal::new("", "resources of this type are not part of the snapshot"))
-            }
+    /// The version of a route configuration that came last.
+    fn last_routes(&self, id: &Id) -> Option<&RouteConfig> {
+        match self.waiting.get(id).map(|waiting| &waiting.resource) {
+            Some(Compilation::Routes(config)) => Some(config),
+            _ => self.next.routes.get(&id.1).map(|config| &**config),
         }
     }
 
     fn accept(&mut self, id: Id, resource: Compilation) {
-        let references = match &resource {
-            Compilation::Cluster(cluster) => refs::of_cluster(cluster),
-            Compilation::Endpoints(_) | Compilation::Secret(_) => Vec::new(),
-            Compilation::Listener(listener) => refs::of_listener(listener),
-            Compilation::Routes(config) => refs::of_routes(config),
-        };
+        let references = resource.references();
         if let Compilation::Cluster(cluster) = &resource {
             match &cluster.discovery {
                 Discovery::Dns(dns) => drop(self.dns.insert(id.1.clone(), dns.clone())),

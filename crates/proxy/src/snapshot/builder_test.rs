@@ -2,6 +2,7 @@ use envoy_types::pb::envoy::config::cluster::v3 as cds;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use envoy_types::pb::envoy::config::endpoint::v3 as eds;
 use proptest::prelude::{ProptestConfig, Strategy, any as arbitrary, prop_assert_eq, proptest};
+use prost::Message as _;
 
 use super::super::disk;
 use super::*;

@@ -3,11 +3,13 @@
 //! Layout, integers little-endian: magic, format version (u32), number of resources (u32), then for each its type (u8),
 //! length and bytes of its name (u32), length and bytes of its body (u32); at the end the XXH3 of all before (u64).
 
+use std::io::{self, Write};
+
 use bytes::Bytes;
 use heddle_xds::ResourceType;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::SnapshotBuilder;
+use super::{Name, SnapshotBuilder};
 
 const MAGIC: &[u8; 8] = b"heddleSN";
 
@@ -25,34 +27,82 @@ pub struct StoredResource {
     pub body: Bytes,
 }
 
-/// The file for what a builder has accepted, private keys included: for this machine's disk.
+/// What goes into a file: it shares the bodies with the builder.
+#[derive(Debug)]
+pub struct Kept(Vec<(ResourceType, Name, Bytes)>);
+
+impl Kept {
+    /// What a builder has accepted, private keys included: for this machine's disk.
+    pub fn of(builder: &SnapshotBuilder) -> Kept {
+        Kept::shown(builder, |_, body| Some(body.clone()))
+    }
+
+    fn shown(builder: &SnapshotBuilder, shown: fn(ResourceType, &Bytes) -> Option<Bytes>) -> Kept {
+        let shown = |(kind, name, raw): (_, &Name, &super::RawResource)| {
+            Some((kind, name.clone(), shown(kind, &raw.body)?))
+        };
+        let mut all: Vec<_> = builder.resources().filter_map(shown).collect();
+        all.sort_unstable_by(|(kind, name, _), (other, than, _)| (kind, name).cmp(&(other, than)));
+        Kept(all)
+    }
+
+    /// Writes the file, piece by piece.
+    pub fn write(&self, to: impl Write) -> io::Result<()> {
+        let mut to = Summed { to, sum: Xxh3::new() };
+        to.write_all(MAGIC)?;
+        to.number(FORMAT as usize)?;
+        to.number(self.0.len())?;
+        for (kind, name, body) in &self.0 {
+            to.write_all(&[kind.index() as u8])?;
+            to.number(name.as_str().len())?;
+            to.write_all(name.as_str().as_bytes())?;
+            to.number(body.len())?;
+            to.write_all(body)?;
+        }
+        let sum = to.sum.digest();
+        to.to.write_all(&sum.to_le_bytes())
+    }
+
+    fn file(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        // Memory takes everything.
+        let _ = self.write(&mut out);
+        out
+    }
+}
+
+/// What is written, and the sum of it.
+struct Summed<W> {
+    to: W,
+    sum: Xxh3,
+}
+
+impl<W: Write> Summed<W> {
+    fn number(&mut self, number: usize) -> io::Result<()> {
+        self.write_all(&(number as u32).to_le_bytes())
+    }
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.sum.update(bytes.get(..written).unwrap_or(bytes));
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// The file for what a builder has accepted, private keys included.
 pub fn encode(builder: &SnapshotBuilder) -> Vec<u8> {
-    file_of(builder, |_, body| Some(body.clone()))
+    Kept::of(builder).file()
 }
 
 /// The same without private keys: for those who ask.
 pub fn encode_public(builder: &SnapshotBuilder) -> Vec<u8> {
-    file_of(builder, super::public::shown)
-}
-
-fn file_of(builder: &SnapshotBuilder, shown: fn(ResourceType, &Bytes) -> Option<Bytes>) -> Vec<u8> {
-    let shown = |(kind, name, raw): (_, _, &super::RawResource)| Some((kind, name, shown(kind, &raw.body)?));
-    let mut all: Vec<_> = builder.resources().filter_map(shown).collect();
-    all.sort_by_key(|(kind, name, _)| (*kind, *name));
-    let mut out = MAGIC.to_vec();
-    let number = |out: &mut Vec<u8>, n: usize| out.extend_from_slice(&(n as u32).to_le_bytes());
-    number(&mut out, FORMAT as usize);
-    number(&mut out, all.len());
-    for (kind, name, body) in all {
-        out.push(kind.index() as u8);
-        number(&mut out, name.as_str().len());
-        out.extend_from_slice(name.as_str().as_bytes());
-        number(&mut out, body.len());
-        out.extend_from_slice(&body);
-    }
-    let sum = xxh3_64(&out);
-    out.extend_from_slice(&sum.to_le_bytes());
-    out
+    Kept::shown(builder, super::public::shown).file()
 }
 
 /// The resources of a file, in the order in which they are to be applied.

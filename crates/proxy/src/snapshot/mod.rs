@@ -6,6 +6,7 @@
 mod address;
 mod builder;
 mod cluster;
+mod compilation;
 pub(crate) mod compile;
 mod contexts;
 pub mod disk;
@@ -89,7 +90,7 @@ impl Snapshot {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
     /// `VirtualService default/reviews`.
-    pub object: Box<str>,
+    pub object: Arc<str>,
     /// `spec.http[0]`.
     pub field: Box<str>,
 }

@@ -90,8 +90,8 @@ pub struct Route {
     pub matches: RouteMatch,
     /// What it does.
     pub action: Action,
-    /// Header changes.
-    pub edits: HeaderEdits,
+    /// Header changes, if there are any.
+    pub edits: Option<Box<HeaderEdits>>,
     /// Filter settings.
     pub filters: FilterOverrides,
     /// `per_request_buffer_limit_bytes`.
@@ -120,8 +120,8 @@ pub struct RouteMatch {
 /// What a route does.
 #[derive(Debug)]
 pub enum Action {
-    /// Forward.
-    Forward(Box<RouteAction>),
+    /// Forward. Routes that say the same share it.
+    Forward(Arc<RouteAction>),
     /// Redirect.
     Redirect(Box<Redirect>),
     /// Answer here.
@@ -148,7 +148,7 @@ pub struct RouteAction {
     /// `idle_timeout`; `None` leaves the connection manager's.
     pub idle_timeout: Option<IdleTimeout>,
     /// `max_stream_duration`; when present, `timeout` does not count (as in Envoy).
-    pub max_stream: Option<MaxStream>,
+    pub max_stream: Option<Box<MaxStream>>,
     /// `max_grpc_timeout` (zero: no cap) and `grpc_timeout_offset`, for gRPC requests instead of `timeout`.
     pub grpc_timeout: Option<(Duration, Option<Duration>)>,
     /// Retry policy.
@@ -245,7 +245,7 @@ pub enum PathRewrite {
     /// `prefix_rewrite`: what matched is replaced.
     Prefix(Box<str>),
     /// `regex_rewrite`.
-    Regex(RegexRewrite),
+    Regex(Box<RegexRewrite>),
     /// `path_rewrite`: the whole path, formatted; the query stays.
     Format(Format),
 }
@@ -263,7 +263,7 @@ pub enum HostRewrite {
     /// `host_rewrite_header`.
     Header(Box<str>),
     /// `host_rewrite_path_regex`.
-    PathRegex(RegexRewrite),
+    PathRegex(Box<RegexRewrite>),
     /// `host_rewrite`: formatted.
     Format(Format),
 }
@@ -345,6 +345,14 @@ pub struct HeaderEdits {
     pub request: Edits,
     /// `response_headers_to_add`, `response_headers_to_remove`.
     pub response: Edits,
+}
+
+impl HeaderEdits {
+    /// Nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        let none = |edits: &Edits| edits.remove.is_empty() && edits.add.is_empty();
+        none(&self.request) && none(&self.response)
+    }
 }
 
 /// Removals, then additions.

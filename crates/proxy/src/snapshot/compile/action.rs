@@ -1,6 +1,5 @@
 //! What routes do: forward, redirect, answer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
@@ -15,6 +14,7 @@ use envoy_types::pb::envoy::config::route::v3::route_action::{
 use envoy_types::pb::envoy::config::route::v3::weighted_cluster::RandomValueSpecifier;
 use envoy_types::pb::envoy::config::route::v3::weighted_cluster::cluster_weight::HostRewriteSpecifier as WeightedHost;
 
+use super::alike::Alike;
 use super::judge::{Compiled, Listed, Refusal, judge};
 use super::{http, route, value};
 use crate::decide::format::Format;
@@ -49,10 +49,14 @@ judge!(redirects, envoy_types::pb::envoy::config::route::v3::RedirectAction as "
 judge!(direct, envoy_types::pb::envoy::config::route::v3::DirectResponseAction as "DirectResponseAction",
     acts: [status, body, body_format], listed: [], refused: []);
 
-pub(crate) fn route_action(value: &proto::RouteAction, seen: &mut Listed) -> Compiled<RouteAction> {
+pub(super) fn route_action(
+    value: &proto::RouteAction,
+    alike: &mut Alike,
+    seen: &mut Listed,
+) -> Compiled<RouteAction> {
     forward::judge(value, seen)?;
     let idle = value::duration_of(value.idle_timeout.as_ref(), "idle_timeout")?;
-    let retry = value.retry_policy.as_ref().map(retry_policy).transpose();
+    let retry = value.retry_policy.as_ref().map(|value| alike.retry(value)).transpose();
     Ok(RouteAction {
         cluster: cluster(value, seen)?,
         cluster_not_found: match value.cluster_not_found_response_code {
@@ -66,14 +70,14 @@ pub(crate) fn route_action(value: &proto::RouteAction, seen: &mut Listed) -> Com
         timeout: value::limit(value.timeout.as_ref(), "timeout", Some(Duration::from_secs(15)))?,
         idle_timeout: idle
             .map(|idle| if idle.is_zero() { IdleTimeout::Off } else { IdleTimeout::After(idle) }),
-        max_stream: value.max_stream_duration.as_ref().map(max_stream).transpose()?,
+        max_stream: value.max_stream_duration.as_ref().map(max_stream).transpose()?.map(Box::new),
         grpc_timeout: match value::duration_of(value.max_grpc_timeout.as_ref(), "max_grpc_timeout")? {
             Some(max) => {
                 Some((max, value::duration_of(value.grpc_timeout_offset.as_ref(), "grpc_timeout_offset")?))
             }
             None => None,
         },
-        retry: retry.map_err(|error| error.within("retry_policy"))?.map(Arc::new),
+        retry: retry.map_err(|error| error.within("retry_policy"))?,
         mirrors: mirrors(&value.request_mirror_policies)?,
         high_priority: value.priority == 1,
         upgrades: value
@@ -203,7 +207,8 @@ fn path_rewrite(value: &proto::RouteAction) -> Compiled<PathRewrite> {
             Ok(PathRewrite::Prefix(prefix.into()))
         }
         ("", Some(regex), "") => {
-            Ok(PathRewrite::Regex(value::regex_rewrite(regex).map_err(|e| e.within("regex_rewrite"))?))
+            let rewrite = value::regex_rewrite(regex).map_err(|error| error.within("regex_rewrite"))?;
+            Ok(PathRewrite::Regex(Box::new(rewrite)))
         }
         ("", None, format) => Ok(PathRewrite::Format(formatted(format, "path_rewrite")?)),
         _ => Err(Refusal::new(
@@ -229,7 +234,7 @@ fn host_rewrite(value: &proto::RouteAction) -> Compiled<HostRewrite> {
         Some(HostRewriteSpecifier::HostRewritePathRegex(regex)) => {
             let rewrite =
                 value::regex_rewrite(regex).map_err(|error| error.within("host_rewrite_path_regex"))?;
-            Ok(HostRewrite::PathRegex(rewrite))
+            Ok(HostRewrite::PathRegex(Box::new(rewrite)))
         }
         Some(HostRewriteSpecifier::HostRewrite(format)) => {
             Ok(HostRewrite::Format(formatted(format, "host_rewrite")?))
@@ -237,7 +242,7 @@ fn host_rewrite(value: &proto::RouteAction) -> Compiled<HostRewrite> {
     }
 }
 
-pub(crate) fn retry_policy(value: &proto::RetryPolicy) -> Compiled<RetryPolicy> {
+pub(super) fn retry_policy(value: &proto::RetryPolicy) -> Compiled<RetryPolicy> {
     retry::judge(value, &mut Listed::new())?;
     let back_off = value.retry_back_off.as_ref();
     let base =

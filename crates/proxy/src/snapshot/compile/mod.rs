@@ -4,6 +4,8 @@
 
 pub(crate) mod access_log;
 pub(crate) mod action;
+mod alike;
+pub(super) mod apart;
 pub(crate) mod cluster;
 pub(crate) mod credentials;
 pub(crate) mod endpoint;

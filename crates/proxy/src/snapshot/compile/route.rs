@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::config::route::v3 as proto;
@@ -12,6 +13,8 @@ use prost::Message;
 use rustc_hash::FxHashMap;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+use super::alike::Alike;
+use super::apart::{apart, decoded};
 use super::judge::{Compiled, Listed, Refusal, judge};
 use super::{action, http, value};
 use crate::decide::domains::Domains;
@@ -45,52 +48,52 @@ judge!(route_match, envoy_types::pb::envoy::config::route::v3::RouteMatch as "Ro
     acts: [case_sensitive, runtime_fraction, headers, query_parameters, grpc, path_specifier],
     listed: [], refused: [cookies, tls_context, dynamic_metadata, filter_state]);
 
-/// The virtual hosts of a route configuration as they stand on the wire.
-#[derive(Clone, PartialEq, Message)]
-struct RawConfig {
-    #[prost(bytes = "vec", repeated, tag = "2")]
-    virtual_hosts: Vec<Vec<u8>>,
-}
+/// Numbers of `RouteConfiguration.virtual_hosts` and `VirtualHost.routes`.
+const VIRTUAL_HOSTS: u32 = 2;
+const ROUTES: u32 = 3;
 
-/// A route configuration from its bytes. Virtual hosts whose bytes did not change are taken over from `previous`.
+/// A route configuration from its bytes. Virtual hosts whose bytes did not change are taken over from `previous`. Routes are
+/// decoded one after another: their messages take ten times what they are compiled to.
 pub(crate) fn compile_bytes(
-    body: &[u8],
+    body: &Bytes,
     previous: Option<&RouteConfig>,
     seen: &mut Listed,
 ) -> Compiled<RouteConfig> {
-    let undecodable = |error: prost::DecodeError| Refusal::new("", format!("does not decode: {error}"));
-    let value = proto::RouteConfiguration::decode(body).map_err(undecodable)?;
-    let raw = RawConfig::decode(body).map_err(undecodable)?;
-    let limit = value.max_direct_response_body_size_bytes.as_ref().map_or(0, |limit| limit.value);
-    let content = raw.virtual_hosts.iter().map(|bytes| xxh3_128_with_seed(bytes, u64::from(limit))).collect();
-    compile(&value, content, previous, seen)
+    let (raw, value) = apart::<proto::RouteConfiguration>(body, VIRTUAL_HOSTS)?;
+    let known: FxHashMap<u128, &Arc<VirtualHost>> = previous
+        .map(|previous| previous.virtual_hosts.iter().map(|vh| (vh.content, vh)).collect())
+        .unwrap_or_default();
+    let limit = value.max_direct_response_body_size_bytes.as_ref().map(|limit| limit.value);
+    let (mut virtual_hosts, mut alike) = (Vec::with_capacity(raw.len()), Alike::default());
+    for (index, bytes) in raw.iter().enumerate() {
+        let content = xxh3_128_with_seed(bytes, limit.unwrap_or_default().into());
+        virtual_hosts.push(match known.get(&content) {
+            Some(kept) => Arc::clone(kept),
+            None => {
+                let place = format!("virtual_hosts[{index}]");
+                let (routes, given) =
+                    apart::<proto::VirtualHost>(bytes, ROUTES).map_err(|error| error.within(&place))?;
+                let so_far = (&mut alike, &mut *seen);
+                let made = virtual_host_of(&given, &routes, limit.unwrap_or(4096), content, so_far);
+                Arc::new(made.map_err(|error| error.within(format!("{place} {:?}", given.name)))?)
+            }
+        });
+    }
+    compile(&value, virtual_hosts, seen)
 }
 
 /// A route configuration that stands in a listener.
 pub(crate) fn compile_inline(value: &proto::RouteConfiguration, seen: &mut Listed) -> Compiled<RouteConfig> {
-    compile(value, Vec::new(), None, seen)
+    compile_bytes(&value.encode_to_vec().into(), None, seen)
 }
 
+/// The whole of a configuration from what it says apart from its virtual hosts, and those.
 fn compile(
     value: &proto::RouteConfiguration,
-    content: Vec<u128>,
-    previous: Option<&RouteConfig>,
+    virtual_hosts: Vec<Arc<VirtualHost>>,
     seen: &mut Listed,
 ) -> Compiled<RouteConfig> {
     config::judge(value, seen)?;
-    let body_limit = value.max_direct_response_body_size_bytes.as_ref().map_or(4096, |limit| limit.value);
-    let known: FxHashMap<u128, &Arc<VirtualHost>> = previous
-        .map(|previous| previous.virtual_hosts.iter().map(|vh| (vh.content, vh)).collect())
-        .unwrap_or_default();
-    let mut virtual_hosts = Vec::with_capacity(value.virtual_hosts.len());
-    for (index, given) in value.virtual_hosts.iter().enumerate() {
-        let content = content.get(index).copied().unwrap_or_default();
-        let place = |error: Refusal| error.within(format!("virtual_hosts[{index}] {:?}", given.name));
-        virtual_hosts.push(match known.get(&content) {
-            Some(kept) if content != 0 => Arc::clone(kept),
-            _ => Arc::new(virtual_host_of(given, body_limit, content, seen).map_err(place)?),
-        });
-    }
     let domains = Domains::build(virtual_hosts.iter().map(|vh| &*vh.domains));
     let vhost_header = (!value.vhost_header.is_empty()).then(|| value::header_name(&value.vhost_header));
     Ok(RouteConfig {
@@ -111,11 +114,15 @@ fn compile(
     })
 }
 
+/// What was met before, and fields without effect.
+type SoFar<'s> = (&'s mut Alike, &'s mut Listed);
+
 fn virtual_host_of(
     value: &proto::VirtualHost,
+    given: &[Bytes],
     body_limit: u32,
     content: u128,
-    seen: &mut Listed,
+    (alike, seen): SoFar<'_>,
 ) -> Compiled<VirtualHost> {
     virtual_host::judge(value, seen)?;
     let mut domains: Vec<Box<str>> = Vec::with_capacity(value.domains.len());
@@ -132,12 +139,12 @@ fn virtual_host_of(
         }
         domains.push(domain.to_ascii_lowercase().into());
     }
-    let mut routes = Vec::with_capacity(value.routes.len());
-    for (index, given) in value.routes.iter().enumerate() {
-        let place = |error: Refusal| error.within(format!("routes[{index}]"));
-        routes.push(route_of(given, body_limit, seen).map_err(place)?);
+    let mut routes = Vec::with_capacity(given.len());
+    for (index, bytes) in given.iter().enumerate() {
+        let route = decoded(bytes).and_then(|given| route_of(&given, body_limit, (&mut *alike, &mut *seen)));
+        routes.push(route.map_err(|error| error.within(format!("routes[{index}]")))?);
     }
-    let retry = value.retry_policy.as_ref().map(action::retry_policy).transpose();
+    let retry = value.retry_policy.as_ref().map(|value| alike.retry(value)).transpose();
     Ok(VirtualHost {
         name: Name::new(&value.name),
         domains: domains.into(),
@@ -152,7 +159,7 @@ fn virtual_host_of(
             (&value.request_headers_to_add, &value.request_headers_to_remove),
             (&value.response_headers_to_add, &value.response_headers_to_remove),
         )?,
-        retry: retry.map_err(|error| error.within("retry_policy"))?.map(Arc::new),
+        retry: retry.map_err(|error| error.within("retry_policy"))?,
         mirrors: action::mirrors(&value.request_mirror_policies)?,
         attempt_count: value.include_request_attempt_count,
         attempt_count_in_response: value.include_attempt_count_in_response,
@@ -173,14 +180,14 @@ fn buffer_limit(
     wide.map(|limit| limit.value).or_else(|| narrow.map(|limit| u64::from(limit.value)))
 }
 
-fn route_of(value: &proto::Route, body_limit: u32, seen: &mut Listed) -> Compiled<Route> {
+fn route_of(value: &proto::Route, body_limit: u32, (alike, seen): SoFar<'_>) -> Compiled<Route> {
     route::judge(value, seen)?;
     let matches = value.r#match.as_ref().ok_or_else(|| Refusal::new("match", "is required"))?;
     use proto::route::Action as Given;
     let action = match value.action.as_ref() {
         Some(Given::Route(action)) => {
-            let action = action::route_action(action, seen).map_err(|error| error.within("route"))?;
-            Action::Forward(Box::new(action))
+            let action = alike.action(action, seen);
+            Action::Forward(action.map_err(|error| error.within("route"))?)
         }
         Some(Given::Redirect(redirect)) => {
             let redirect = action::redirect(redirect).map_err(|error| error.within("redirect"))?;
@@ -194,21 +201,22 @@ fn route_of(value: &proto::Route, body_limit: u32, seen: &mut Listed) -> Compile
         Some(Given::FilterAction(_)) => return Err(Refusal::new("filter_action", "is not built")),
         None => return Err(Refusal::new("action", "is required")),
     };
+    let edits = edits(
+        (&value.request_headers_to_add, &value.request_headers_to_remove),
+        (&value.response_headers_to_add, &value.response_headers_to_remove),
+    )?;
     Ok(Route {
         name: value.name.as_str().into(),
         matches: route_match_of(matches, seen).map_err(|error| error.within("match"))?,
         action,
-        edits: edits(
-            (&value.request_headers_to_add, &value.request_headers_to_remove),
-            (&value.response_headers_to_add, &value.response_headers_to_remove),
-        )?,
+        edits: if edits.is_empty() { None } else { Some(Box::new(edits)) },
         filters: http::overrides(&value.typed_per_filter_config, seen)?,
         buffer_limit: buffer_limit(
             value.request_body_buffer_limit.as_ref(),
             value.per_request_buffer_limit_bytes.as_ref(),
         ),
         operation: value.decorator.as_ref().map(|d| d.operation.as_str()).unwrap_or_default().into(),
-        provenance: value::provenance(value.metadata.as_ref()),
+        provenance: value::provenance(value.metadata.as_ref()).map(|made| alike.provenance(made)),
     })
 }
 
@@ -228,7 +236,7 @@ fn route_match_of(value: &proto::RouteMatch, seen: &mut Listed) -> Compiled<Rout
             PathMatcher::Separated(bytes(prefix), case)
         }
         Some(PathSpecifier::SafeRegex(regex)) => {
-            PathMatcher::Regex(value::pattern(regex).map_err(|error| error.within("safe_regex"))?)
+            PathMatcher::Regex(Box::new(value::pattern(regex).map_err(|error| error.within("safe_regex"))?))
         }
         Some(PathSpecifier::ConnectMatcher(_)) => PathMatcher::Connect,
         Some(PathSpecifier::PathMatchPolicy(_)) => {
