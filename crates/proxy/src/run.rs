@@ -154,7 +154,10 @@ impl Plane {
         self.ask_to_end(None);
         let empty = async {
             let mut pause = COUNT_EVERY.start;
-            while self.collect().await.iter().any(|counts| counts.connections > 0) {
+            // Asked first: a connection that one of them has handed to another is counted by then.
+            while self.collect().await.iter().any(|counts| counts.connections > 0)
+                || !self.published.loads.none()
+            {
                 tokio::time::sleep(pause).await;
                 pause = (pause + pause / 8).min(COUNT_EVERY.end);
                 self.ask_to_end(None);

@@ -91,9 +91,10 @@ impl Proxy {
             sockets.inherit(inherited.others());
         }
         let overload = Arc::new(Overload::of(&config, files));
-        let published = Arc::new(Published::new(overload.clone()));
-        let workers = start_workers(config.worker_count(), &published, config.workload.as_ref())
-            .map_err(ProxyError::Workers)?;
+        let count = config.worker_count();
+        let published = Arc::new(Published::new(overload.clone(), count));
+        let workers =
+            start_workers(count, &published, config.workload.as_ref()).map_err(ProxyError::Workers)?;
         let published_logs = published.logs.clone();
         let readiness = Readiness::default();
         let configured = readiness.gate("configuration from the control plane or from disk");
@@ -326,11 +327,12 @@ fn start_workers(
 ) -> io::Result<Arc<Workers<Message>>> {
     let (published, network) = (published.clone(), network.cloned());
     let seed = seed();
-    let workers = Workers::start("heddle-worker", count, move |index, messages| {
+    let workers = Workers::start("heddle-worker", count, move |index, messages, peers| {
         let (published, network) = (published.clone(), network.clone());
         async move {
-            let worker = Rc::new(Worker::new(published, network, seed.wrapping_mul(index as u64 * 2 + 1)));
-            crate::worker::run::run(worker, messages).await;
+            let seed = seed.wrapping_mul(index as u64 * 2 + 1);
+            let worker = Rc::new(Worker::new(published, index, network, seed));
+            crate::worker::run::run(worker, messages, peers).await;
         }
     })?;
     Ok(Arc::new(workers))

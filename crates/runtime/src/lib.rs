@@ -17,4 +17,4 @@ pub use listen::cannot_listen;
 pub use port::free_port;
 pub use ready::{Gate, Readiness};
 pub use sys::give_back_startup_pages;
-pub use worker::{Workers, available_cpus};
+pub use worker::{Peers, Workers, available_cpus};

@@ -2,10 +2,34 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
+
+/// How one worker tells another something. It keeps no worker running.
+#[derive(Debug)]
+pub struct Peers<M>(Arc<[mpsc::WeakUnboundedSender<M>]>);
+
+impl<M> Clone for Peers<M> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<M> Peers<M> {
+    /// Tells one worker.
+    ///
+    /// # Errors
+    /// The message, when there is no such worker or it has ended.
+    pub fn tell(&self, index: usize, message: M) -> Result<(), M> {
+        match self.0.get(index).and_then(mpsc::WeakUnboundedSender::upgrade) {
+            Some(sender) => sender.send(message).map_err(|unsent| unsent.0),
+            None => Err(message),
+        }
+    }
+}
 
 /// The running workers of one data plane. `M` is what they can be told.
 #[derive(Debug)]
@@ -15,21 +39,21 @@ pub struct Workers<M> {
 }
 
 impl<M: Send + 'static> Workers<M> {
-    /// Starts `count` workers. `body(index, messages)` is called on each worker's thread and its future runs there to
+    /// Starts `count` workers. `body(index, messages, peers)` is called on each worker's thread and its future runs there to
     /// completion; it may use `spawn_local`.
     ///
     /// # Errors
     /// When the system refuses a thread or an epoll instance.
     pub fn start<B, F>(name: &str, count: usize, body: B) -> io::Result<Self>
     where
-        B: Fn(usize, mpsc::UnboundedReceiver<M>) -> F + Clone + Send + 'static,
+        B: Fn(usize, mpsc::UnboundedReceiver<M>, Peers<M>) -> F + Clone + Send + 'static,
         F: Future<Output = ()> + 'static,
     {
-        let mut senders = Vec::with_capacity(count);
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+        let peers = Peers(senders.iter().map(mpsc::UnboundedSender::downgrade).collect());
         let mut threads = Vec::with_capacity(count);
-        for index in 0..count {
-            let (sender, receiver) = mpsc::unbounded_channel();
-            let body = body.clone();
+        for (index, receiver) in receivers.into_iter().enumerate() {
+            let (body, peers) = (body.clone(), peers.clone());
             let (started, outcome) = std::sync::mpsc::sync_channel(1);
             let thread = std::thread::Builder::new().name(format!("{name}-{index}")).spawn(move || {
                 let runtime = Builder::new_current_thread()
@@ -39,7 +63,7 @@ impl<M: Send + 'static> Workers<M> {
                 match runtime {
                     Ok(runtime) => {
                         let _ = started.send(Ok(()));
-                        runtime.block_on(body(index, receiver));
+                        runtime.block_on(body(index, receiver, peers));
                     }
                     Err(error) => {
                         let _ = started.send(Err(error));
@@ -47,7 +71,6 @@ impl<M: Send + 'static> Workers<M> {
                 }
             })?;
             outcome.recv().map_err(|_| io::Error::other("worker thread ended before it began"))??;
-            senders.push(sender);
             threads.push(thread);
         }
         Ok(Self { senders, threads })

@@ -159,7 +159,9 @@ pub(super) const LOG_LINES: [&str; 2] = ["filesystem.write_buffered", "access_lo
 pub(super) async fn stats(plane: &Plane, query: &Query, as_json: bool) -> Answer {
     let mut stats: BTreeMap<String, u64> = BTreeMap::new();
     let mut add = |name: String, value: u64| *stats.entry(name).or_default() += value;
-    for worker in plane.collect().await {
+    for (index, worker) in plane.collect().await.into_iter().enumerate() {
+        add(format!("listener.worker_{index}.downstream_cx_active"), worker.connections);
+        add(format!("listener.worker_{index}.downstream_cx_total"), worker.connections_total);
         for cluster in &worker.clusters {
             let name = &cluster.name;
             for (counter, value) in &cluster.counters {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::overload::Overload;
 use crate::snapshot::{FilterChain, Listener, Name};
+use crate::worker::Loads;
 
 /// What a connection is asked to do. Only moves forward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,6 +102,9 @@ pub(crate) struct Registry {
     opened: Cell<u64>,
     /// Counts those of all workers.
     overload: Arc<Overload>,
+    /// Counts those of each, this one's at `index`.
+    loads: Arc<Loads>,
+    index: usize,
 }
 
 /// A registered connection; dropping it is its end.
@@ -108,8 +112,30 @@ pub(crate) struct Registry {
 pub(crate) struct Registered(Rc<Control>);
 
 impl Registry {
-    pub(crate) fn new(overload: Arc<Overload>) -> Self {
-        Self { overload, ..Self::default() }
+    pub(crate) fn new(overload: Arc<Overload>, loads: Arc<Loads>, index: usize) -> Self {
+        Self { overload, loads, index, ..Self::default() }
+    }
+
+    /// The worker that is to serve a connection accepted here, unless it is this one.
+    pub(crate) fn elsewhere(&self) -> Option<usize> {
+        self.loads.elsewhere(self.index)
+    }
+
+    /// Counts a connection for the worker that it is sent to.
+    pub(crate) fn send_to(&self, worker: usize) {
+        self.loads.add(worker);
+    }
+
+    /// It could not be sent.
+    pub(crate) fn not_sent_to(&self, worker: usize) {
+        self.loads.take(worker);
+    }
+
+    /// One that another worker has accepted and counted.
+    pub(crate) fn open_sent(self: &Rc<Self>, listener: &Name) -> Registered {
+        let registered = self.open(listener);
+        self.loads.take(self.index);
+        registered
     }
 
     /// Lets every connection look anew at what is asked of it.
@@ -137,6 +163,7 @@ impl Registry {
         self.open.set(self.open.get() + 1);
         self.opened.set(self.opened.get() + 1);
         self.overload.opened();
+        self.loads.add(self.index);
         Registered(control)
     }
 
@@ -200,6 +227,7 @@ impl Drop for Registered {
         registry.free.borrow_mut().push(*slot);
         registry.open.set(registry.open.get() - 1);
         registry.overload.closed();
+        registry.loads.take(registry.index);
     }
 }
 

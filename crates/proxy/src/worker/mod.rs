@@ -1,5 +1,6 @@
 //! One worker: its thread's view of the configuration and everything it owns.
 
+mod loads;
 pub(crate) mod run;
 
 use std::cell::{Cell, RefCell};
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+pub(crate) use self::loads::Loads;
 use crate::access_log::Notes;
 use crate::access_log::sink::{Logs, Writers};
 use crate::config::WorkloadNetwork;
@@ -36,13 +38,15 @@ pub(crate) struct Published {
     pub(crate) ledger: Arc<Ledger>,
     /// How much of its means the process uses.
     pub(crate) overload: Arc<Overload>,
+    /// The connections of each worker.
+    pub(crate) loads: Arc<Loads>,
     /// The files of access logs.
     pub(crate) logs: Arc<Writers>,
 }
 
 impl Published {
-    pub(crate) fn new(overload: Arc<Overload>) -> Self {
-        Self { overload, ..Self::default() }
+    pub(crate) fn new(overload: Arc<Overload>, workers: usize) -> Self {
+        Self { overload, loads: Arc::new(Loads::new(workers)), ..Self::default() }
     }
 
     /// Puts a generation in force.
@@ -106,13 +110,14 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(
         published: Arc<Published>,
+        index: usize,
         network: Option<Arc<dyn WorkloadNetwork>>,
         seed: u64,
     ) -> Self {
         let snapshot = published.load();
         Self {
             buffers: Rc::default(),
-            connections: Rc::new(Registry::new(published.overload.clone())),
+            connections: Rc::new(Registry::new(published.overload.clone(), published.loads.clone(), index)),
             upstreams: Upstreams::new(published.ledger.clone(), network),
             metrics: Metrics::default(),
             date: DateCache::default(),

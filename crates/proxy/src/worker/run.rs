@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use heddle_runtime::Peers;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -14,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::Worker;
 use crate::conn::open::open;
-use crate::conn::registry::Leaving;
+use crate::conn::registry::{Leaving, Registered};
 use crate::overload::Stage;
 use crate::snapshot::Name;
 use crate::telemetry::collect::Collected;
@@ -27,6 +28,8 @@ pub(crate) enum Message {
     Changed(oneshot::Sender<()>),
     /// Accept connections for a listener.
     Accept { listener: Name, socket: std::net::TcpListener },
+    /// Serve a connection that another worker accepted and that is counted here.
+    Serve { listener: Name, stream: std::net::TcpStream, peer: SocketAddr },
     /// Accept no more at this address, after what waits there already.
     Refuse(SocketAddr),
     /// Accept no more at this address, where another process accepts from the same sockets: it takes what waits.
@@ -56,7 +59,11 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 const FULL: Duration = Duration::from_millis(10);
 
 /// Runs until the channel is closed.
-pub(crate) async fn run(worker: Rc<Worker>, mut messages: mpsc::UnboundedReceiver<Message>) {
+pub(crate) async fn run(
+    worker: Rc<Worker>,
+    mut messages: mpsc::UnboundedReceiver<Message>,
+    peers: Peers<Message>,
+) {
     let mut accepting: HashMap<SocketAddr, Vec<Accepting>> = HashMap::new();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -77,12 +84,19 @@ pub(crate) async fn run(worker: Rc<Worker>, mut messages: mpsc::UnboundedReceive
             Some(Message::Accept { listener, socket }) => match accept_from(socket) {
                 Ok((address, socket)) => {
                     let (end, socket) = (Rc::new(Notify::new()), Rc::new(socket));
-                    let task = accept(worker.clone(), listener, socket.clone(), end.clone());
+                    let task = accept(worker.clone(), peers.clone(), listener, socket.clone(), end.clone());
                     let task = tokio::task::spawn_local(task);
                     accepting.entry(address).or_default().push(Accepting { socket, end, task });
                 }
                 Err(error) => tracing::error!(%listener, %error, "cannot accept connections"),
             },
+            Some(Message::Serve { listener, stream, peer }) => {
+                let registered = worker.connections.open_sent(&listener);
+                match TcpStream::from_std(stream) {
+                    Ok(stream) => serve(&worker, &listener, stream, peer, registered),
+                    Err(error) => tracing::warn!(%listener, %error, "cannot take over a connection"),
+                }
+            }
             Some(Message::Refuse(address)) => {
                 for Accepting { socket, end, task } in accepting.remove(&address).unwrap_or_default() {
                     // The task closes the socket in the instant in which it finds nobody waiting there.
@@ -143,7 +157,13 @@ fn accept_from(socket: std::net::TcpListener) -> io::Result<(SocketAddr, TcpList
 }
 
 /// Accepts until told to end, and then what the system has accepted already: closing the socket would reset it.
-async fn accept(worker: Rc<Worker>, name: Name, socket: Rc<TcpListener>, end: Rc<Notify>) {
+async fn accept(
+    worker: Rc<Worker>,
+    peers: Peers<Message>,
+    name: Name,
+    socket: Rc<TcpListener>,
+    end: Rc<Notify>,
+) {
     loop {
         // Who waits in the system's queue is accepted when there is room: any worker may make it.
         if worker.full() {
@@ -157,7 +177,10 @@ async fn accept(worker: Rc<Worker>, name: Name, socket: Rc<TcpListener>, end: Rc
             () = end.notified() => break,
         };
         match accepted {
-            Ok((stream, peer)) => serve(&worker, &name, stream, peer),
+            Ok((stream, peer)) => match worker.connections.elsewhere() {
+                Some(other) => hand_over(&worker, &peers, other, &name, stream, peer),
+                None => serve(&worker, &name, stream, peer, worker.connections.open(&name)),
+            },
             Err(error) => {
                 count(&worker.metrics.accept_errors);
                 // A connection that was reset before it was accepted says nothing about the next.
@@ -174,15 +197,32 @@ async fn accept(worker: Rc<Worker>, name: Name, socket: Rc<TcpListener>, end: Rc
         if let Some(peer) = peer.as_socket()
             && let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream.into()))
         {
-            serve(&worker, &name, stream, peer);
+            serve(&worker, &name, stream, peer, worker.connections.open(&name));
         }
     }
 }
 
-fn serve(worker: &Rc<Worker>, name: &Name, stream: TcpStream, peer: SocketAddr) {
+/// Lets another worker serve a connection.
+fn hand_over(
+    worker: &Rc<Worker>,
+    peers: &Peers<Message>,
+    other: usize,
+    name: &Name,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    let Ok(stream) = stream.into_std() else { return };
+    worker.connections.send_to(other);
+    let unsent = peers.tell(other, Message::Serve { listener: name.clone(), stream, peer }).err();
+    if unsent.is_some() {
+        // It ends, and so do we.
+        worker.connections.not_sent_to(other);
+    }
+}
+
+fn serve(worker: &Rc<Worker>, name: &Name, stream: TcpStream, peer: SocketAddr, registered: Registered) {
     let snapshot = worker.snapshot();
     let Some(listener) = snapshot.listeners.get(name).cloned() else { return };
-    let registered = worker.connections.open(name);
     tokio::task::spawn_local(open(worker.clone(), listener, stream, peer, registered));
 }
 
