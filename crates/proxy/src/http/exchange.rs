@@ -217,8 +217,8 @@ impl<'c> Exchange<'c> {
             forward.set_attempt(trying.attempts, request);
         }
         let breakers = &cluster.breakers[usize::from(forward.action.high_priority)];
-        let ticket = state.totals.request(breakers).map_err(Failure::Connect)?;
-        let busy = Busy::new(state, chosen.member).holding(ticket);
+        let place = state.requests.take(breakers.max_requests).map_err(Failure::Connect)?;
+        let busy = Busy::new(state, chosen.member).holding(place);
         let sending = Sending {
             length: self.length,
             upgrade: forward.upgrade == UpgradeOutcome::Pass,

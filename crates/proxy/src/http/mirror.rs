@@ -64,8 +64,8 @@ async fn run(
         return;
     };
     let breakers = &cluster.breakers[0];
-    let Ok(ticket) = state.totals.request(breakers) else { return };
-    let busy = Busy::new(state, chosen.member).holding(ticket);
+    let Ok(place) = state.requests.take(breakers.max_requests) else { return };
+    let busy = Busy::new(state, chosen.member).holding(place);
     let sending =
         Sending { length: Some(body.len() as u64), upgrade: false, raw: false, client: None, breakers };
     let Ok(mut upstream) = Upstream::open(permit, worker, cluster, busy, head, &sending).await else {

@@ -1,7 +1,7 @@
-//! What a cluster's breakers count: exactly, and over all workers.
+//! What a cluster's breakers count over all workers.
 //!
-//! The counts are shared because the limits are the user's, per proxy. They are touched when a connection opens or closes;
-//! requests are counted only where a limit is declared.
+//! The counts are shared because the limits are the user's, per proxy. They are touched when a connection opens or closes,
+//! when a request has to wait or is tried again, and when a worker leases places for requests ([`super::lease`]).
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -20,13 +20,15 @@ use crate::snapshot::{Breakers, Name};
 #[derive(Debug)]
 pub(crate) struct Ledger {
     totals: Mutex<HashMap<Name, Weak<Totals>>>,
+    /// How many workers there are.
+    pub(crate) workers: u32,
     /// What times are counted from.
     start: Instant,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { totals: Mutex::default(), start: Instant::now() }
+        Self::new(1)
     }
 }
 
@@ -34,7 +36,8 @@ impl Default for Ledger {
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     connections: AtomicU32,
-    requests: AtomicU32,
+    /// Places for requests that workers hold, used or not.
+    pub(super) requests: AtomicU32,
     pending: AtomicU32,
     retries: AtomicU32,
     faults: AtomicU32,
@@ -42,6 +45,10 @@ pub(crate) struct Totals {
 }
 
 impl Ledger {
+    pub(crate) fn new(workers: u32) -> Self {
+        Self { totals: Mutex::default(), workers, start: Instant::now() }
+    }
+
     /// Time since the proxy's start.
     pub(crate) fn now(&self) -> Duration {
         self.start.elapsed()
@@ -66,7 +73,6 @@ pub(crate) struct Ticket(Option<(Arc<Totals>, Of)>);
 
 #[derive(Clone, Copy, Debug)]
 enum Of {
-    Requests,
     Pending,
     Retries,
     Faults,
@@ -75,16 +81,10 @@ enum Of {
 impl Totals {
     fn count(&self, of: Of) -> &AtomicU32 {
         match of {
-            Of::Requests => &self.requests,
             Of::Pending => &self.pending,
             Of::Retries => &self.retries,
             Of::Faults => &self.faults,
         }
-    }
-
-    /// One more request under way (`max_requests`).
-    pub(crate) fn request(self: &Arc<Self>, breakers: &Breakers) -> Result<Ticket, ConnectError> {
-        self.take(Of::Requests, breakers.max_requests)
     }
 
     /// One more request that waits for a connection (`max_pending_requests`).

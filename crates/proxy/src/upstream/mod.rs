@@ -7,6 +7,7 @@ pub(crate) mod budget;
 pub(crate) mod connect;
 pub(crate) mod h2;
 pub(crate) mod habit;
+pub(crate) mod lease;
 pub(crate) mod limits;
 pub(crate) mod outlier;
 pub(crate) mod pool;
@@ -22,7 +23,8 @@ use std::sync::Arc;
 
 use self::connect::ConnectError;
 use self::habit::Habit;
-use self::limits::{Ledger, Room, Ticket, Totals};
+use self::lease::{Lease, Place};
+use self::limits::{Ledger, Room, Totals};
 use self::outlier::{History, Told};
 use crate::balance;
 use crate::config::WorkloadNetwork;
@@ -62,6 +64,8 @@ pub(crate) struct ClusterState {
     pub(crate) connections: Rc<Cell<u32>>,
     /// What the breakers count, over all workers.
     pub(crate) totals: Arc<Totals>,
+    /// This worker's part of `max_requests`.
+    pub(crate) requests: Rc<Lease>,
     ledger: Arc<Ledger>,
     pub(crate) stats: ClusterStats,
 }
@@ -192,7 +196,7 @@ pub(crate) struct Busy {
     pub(crate) cluster: Rc<ClusterState>,
     pub(crate) member: Rc<Member>,
     /// Its place under `max_requests`.
-    _request: Ticket,
+    _request: Place,
 }
 
 impl Busy {
@@ -201,11 +205,11 @@ impl Busy {
         cluster.active.set(cluster.active.get() + 1);
         count(&member.requests);
         count(&cluster.stats.upstream_rq_total);
-        Self { cluster, member, _request: Ticket::default() }
+        Self { cluster, member, _request: Place::default() }
     }
 
     /// The same, with what counts it for the cluster's breakers.
-    pub(crate) fn holding(mut self, request: Ticket) -> Self {
+    pub(crate) fn holding(mut self, request: Place) -> Self {
         self._request = request;
         self
     }
@@ -244,6 +248,7 @@ impl Upstreams {
             active: Cell::new(0),
             retries: budget::Budget::new(totals.clone()),
             connections: Rc::default(),
+            requests: Rc::new(Lease::new(totals.clone(), self.ledger.workers)),
             totals,
             ledger: self.ledger.clone(),
             stats: ClusterStats::default(),

@@ -46,7 +46,8 @@ pub(crate) struct Published {
 
 impl Published {
     pub(crate) fn new(overload: Arc<Overload>, workers: usize) -> Self {
-        Self { overload, loads: Arc::new(Loads::new(workers)), ..Self::default() }
+        let ledger = Arc::new(Ledger::new(u32::try_from(workers).unwrap_or(u32::MAX)));
+        Self { overload, ledger, loads: Arc::new(Loads::new(workers)), ..Self::default() }
     }
 
     /// Puts a generation in force.
