@@ -23,6 +23,8 @@ pub(crate) enum Transport {
 #[derive(Debug)]
 pub(crate) struct Secured {
     connector: Arc<Connector>,
+    /// What `name` was made of; nothing where it is the address.
+    asked: Option<Box<str>>,
     name: ServerName<'static>,
     tls: Arc<UpstreamTls>,
 }
@@ -56,20 +58,21 @@ impl Transport {
             true => std::str::from_utf8(crate::decide::domains::without_port(host)).ok(),
             false => None,
         };
-        let name = asked
-            .or_else(|| member.hostname.as_deref().filter(|_| tls.auto_host_sni))
-            .or(tls.sni.as_deref())
-            .and_then(|name| ServerName::try_from(name.to_owned()).ok())
-            // No name is asked for: an address is not sent.
-            .unwrap_or_else(|| unnamed(member.address));
+        let asked =
+            asked.or_else(|| member.hostname.as_deref().filter(|_| tls.auto_host_sni)).or(tls.sni.as_deref());
         let mut known = member.secured.borrow_mut();
         if let Some(known) = &*known
             && Arc::ptr_eq(&known.connector, connector)
-            && known.name == name
+            && known.asked.as_deref() == asked
         {
             return Ok(Self::Tls(known.clone()));
         }
-        let made = Arc::new(Secured { connector: connector.clone(), name, tls: tls.clone() });
+        let name = asked
+            .and_then(|name| ServerName::try_from(name.to_owned()).ok())
+            // No name is asked for: an address is not sent.
+            .unwrap_or_else(|| unnamed(member.address));
+        let (connector, asked) = (connector.clone(), asked.map(Box::from));
+        let made = Arc::new(Secured { connector, asked, name, tls: tls.clone() });
         *known = Some(made.clone());
         Ok(Self::Tls(made))
     }
