@@ -242,13 +242,11 @@ impl Bed {
         let template = &value["spec"]["template"];
         let labels = serde_json::from_value(template["metadata"]["labels"].clone()).unwrap_or_default();
         let ports = backend::ports(&template["spec"]["containers"][0]);
-        let secret = template["spec"]["volumes"][0]["secret"]["secretName"].as_str();
-        let tls = match secret.filter(|_| ports.iter().any(|(_, speaks)| *speaks == Speaks::Https)) {
-            Some(secret) => {
-                let issued = certificates::stored(self, &namespace, secret).await?;
-                Some(heddle_tests::tls::acceptor(&issued, None))
-            }
-            None => None,
+        let secured = ports.iter().any(|(_, speaks)| *speaks == Speaks::Https);
+        let tls = if secured {
+            certificates::server(self, &namespace, &template["spec"]["volumes"]).await?
+        } else {
+            None
         };
         let mut tasks = JoinSet::new();
         let mut pods = Vec::new();

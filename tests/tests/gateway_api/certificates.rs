@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use heddle_tests::tls::{self, Authority, Issued};
 use serde_json::{Value, json};
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{bed::Bed, client::Outcome};
 
@@ -35,6 +35,7 @@ pub(crate) async fn make(bed: &Bed, cases: &[Value]) -> Outcome<()> {
         bed.write(pair(namespace, secret, &server.issue(&all))).await?;
     }
     for (name, authority) in [
+        ("tls-checks-client-certificate", &server),
         ("tls-validity-checks-client-certificate", &client),
         ("tls-validity-checks-per-port-client-certificate", &per_port),
     ] {
@@ -94,6 +95,17 @@ fn base64(text: &str) -> Option<String> {
     let framed = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
     let read = tokio_rustls::rustls::pki_types::CertificateDer::from_pem_slice(framed.as_bytes()).ok()?;
     String::from_utf8(read.to_vec()).ok()
+}
+
+/// TLS of a Deployment by its volumes: its certificate, and in the second the authorities that clients are held to.
+pub(crate) async fn server(bed: &Bed, namespace: &str, volumes: &Value) -> Outcome<Option<TlsAcceptor>> {
+    let Some(secret) = volumes[0]["secret"]["secretName"].as_str() else { return Ok(None) };
+    let issued = stored(bed, namespace, secret).await?;
+    let authorities = match volumes[1]["configMap"]["name"].as_str() {
+        Some(name) => bed.get("ConfigMap", namespace, name).await?,
+        None => Value::Null,
+    };
+    Ok(Some(tls::acceptor(&issued, authorities["data"]["ca.crt"].as_str())))
 }
 
 /// The client of an entry's `tls`.

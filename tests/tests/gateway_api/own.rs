@@ -12,7 +12,8 @@ pub(crate) fn cases() -> Vec<Value> {
 }
 
 /// Features that cases of our own exercise; the suite's cases name theirs.
-const FEATURES: [(&str, &str); 17] = [
+const FEATURES: [(&str, &str); 18] = [
+    ("GatewayBackendClientCertificate", "GatewayBackendClientCertificate"),
     ("GatewayHTTPListenerIsolation", "GatewayHTTPListenerIsolation"),
     ("GatewayPort8080", "GatewayWithAttachedRoutesPort8080"),
     ("HTTPRoute303RedirectStatusCode", "HTTPRoute303Redirect"),

@@ -10,7 +10,7 @@ use heddle_xds::ClientKind;
 
 use super::{
     cx::Cx,
-    gateway_api::backend_tls,
+    gateway_api::{backend_tls, certificate},
     policy::Effective,
     tls::{self, Certificate, Client, Credential, Roots, Verification},
 };
@@ -77,7 +77,15 @@ fn by_policy(cx: &Cx<'_>, service: &Service, port: u16) -> Option<Origination> {
     let http2 = service.port(port).is_some_and(|port| port.protocol.is_http2());
     let alpn: &[&str] = if http2 { &["h2"] } else { &[] };
     Some(match backend_tls::client(entry, alpn, &|credential| tls::usable(cx, credential)) {
-        Ok((client, credentials)) => Origination::Tls(Box::new(client), credentials),
+        Ok((mut client, mut credentials)) => match certificate::shown(cx) {
+            Some(Err(denial)) => Origination::Denied(denial),
+            shown => {
+                let own = shown.and_then(Result::ok);
+                client.certificate = own.clone().map(Certificate::Sds);
+                credentials.extend(own);
+                Origination::Tls(Box::new(client), credentials)
+            }
+        },
         Err(denial) => Origination::Denied(denial),
     })
 }

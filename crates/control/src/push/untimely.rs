@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use heddle_resource::{Key, ObjectRef, Spec, certificate, istio::ServerTlsSettings, kind};
+use heddle_resource::{
+    Key, ObjectRef, Spec, certificate, gateway::ObjectReference, istio::ServerTlsSettings, kind,
+};
 
 use crate::{
     finding::{Finding, code},
@@ -42,15 +44,20 @@ fn namers(world: &World, secret: &Key) -> Vec<ObjectRef> {
             Spec::ListenerSet(set) => &set.spec.listeners,
             _ => continue,
         };
+        let names = |to: &ObjectReference| {
+            *to.name == *secret.name
+                && to.namespace.as_deref().unwrap_or(&object.meta.namespace) == &*secret.namespace
+        };
         for (n, listener) in listeners.iter().enumerate() {
-            let refs = listener.tls.iter().flat_map(|tls| &tls.certificate_refs);
-            let named = refs.into_iter().any(|to| {
-                *to.name == *secret.name
-                    && to.namespace.as_deref().unwrap_or(&object.meta.namespace) == &*secret.namespace
-            });
-            if named {
+            if listener.tls.iter().flat_map(|tls| &tls.certificate_refs).any(names) {
                 found.push(object.field(format!("spec.listeners[{n}].tls.certificateRefs")));
             }
+        }
+        if let Spec::Gateway(gateway) = &object.spec
+            && let Some(backend) = gateway.spec.tls.as_ref().and_then(|tls| tls.backend.as_ref())
+            && backend.client_certificate_ref.as_ref().is_some_and(names)
+        {
+            found.push(object.field("spec.tls.backend.clientCertificateRef".to_owned()));
         }
     }
     found

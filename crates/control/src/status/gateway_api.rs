@@ -61,6 +61,7 @@ const FEATURES: &[&str] = &[
     "GRPCRouteRequestHeaderModifier",
     "Gateway",
     "GatewayAddressEmpty",
+    "GatewayBackendClientCertificate",
     "GatewayFrontendClientCertificateValidation",
     "GatewayFrontendClientCertificateValidationInsecureFallback",
     "GatewayHTTPListenerIsolation",
@@ -114,6 +115,7 @@ pub(crate) fn gateway(attachment: &Attachment, proxies: &[Deployed]) -> Value {
     };
     let own = entries(attachment, None, serves.then_some(&programmed), generation);
     let mut of_gateway = vec![attachment.accepted.clone(), programmed];
+    of_gateway.extend(attachment.resolved.clone());
     of_gateway.extend(insecure(attachment));
     let addresses: BTreeSet<_> = proxies.iter().filter_map(|proxy| proxy.address).collect();
     let addresses: Vec<_> =

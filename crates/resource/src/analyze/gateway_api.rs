@@ -6,7 +6,7 @@ use super::{
 };
 use crate::gateway::{
     GatewaySpec, GrantFrom, GrantTo, GrpcRouteSpec, HttpBackendRef, HttpRouteFilter, HttpRouteSpec,
-    L4RouteRule, Listener, ListenerSetSpec, ParentReference,
+    L4RouteRule, Listener, ListenerSetSpec, ObjectReference, ParentReference,
 };
 
 const GROUP: &str = "gateway.networking.k8s.io";
@@ -22,6 +22,10 @@ pub(super) fn gateway(spec: &GatewaySpec, index: &Index<'_>, report: &mut Report
     }
     if let Some(frontend) = spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) {
         certificates::frontend(frontend, index, report);
+    }
+    let backend = spec.tls.as_ref().and_then(|tls| tls.backend.as_ref());
+    if let Some(own) = backend.and_then(|backend| backend.client_certificate_ref.as_ref()) {
+        certificate(own, "spec.tls.backend.clientCertificateRef", index, report);
     }
     listeners(&spec.listeners, index, report);
 }
@@ -58,30 +62,26 @@ fn lets_in(gateway: &GatewaySpec, same: bool) -> bool {
 fn listeners(all: &[Listener], index: &Index<'_>, report: &mut Report<'_>) {
     for (at, listener) in all.iter().enumerate() {
         for (inner, secret) in listener.tls.iter().flat_map(|tls| &tls.certificate_refs).enumerate() {
-            if secret.kind.as_deref().unwrap_or("Secret") != "Secret" {
-                continue;
-            }
-            let namespace = secret.namespace.as_deref().unwrap_or(report.namespace());
             let field = format!("spec.listeners[{at}].tls.certificateRefs[{inner}]");
-            if !index.has_secret(namespace, &secret.name) {
-                let found = format!("{namespace}/{}", secret.name);
-                report.error(
-                    "HDL0307",
-                    &field,
-                    "there is no such Secret",
-                    found,
-                    "a Secret with tls.crt and tls.key",
-                );
-            }
-            let target = Target {
-                kind: Some("Secret"),
-                namespace: Some(namespace),
-                name: &secret.name,
-                ..Target::default()
-            };
-            granted(&target, &field, index, report);
+            certificate(secret, &field, index, report);
         }
     }
+}
+
+/// A Secret with a certificate.
+fn certificate(secret: &ObjectReference, field: &str, index: &Index<'_>, report: &mut Report<'_>) {
+    if secret.kind.as_deref().unwrap_or("Secret") != "Secret" {
+        return;
+    }
+    let namespace = secret.namespace.as_deref().unwrap_or(report.namespace());
+    if !index.has_secret(namespace, &secret.name) {
+        let found = format!("{namespace}/{}", secret.name);
+        let expected = "a Secret with tls.crt and tls.key";
+        report.error("HDL0307", field, "there is no such Secret", found, expected);
+    }
+    let target =
+        Target { kind: Some("Secret"), namespace: Some(namespace), name: &secret.name, ..Target::default() };
+    granted(&target, field, index, report);
 }
 
 pub(super) fn http(spec: &HttpRouteSpec, index: &Index<'_>, report: &mut Report<'_>) {

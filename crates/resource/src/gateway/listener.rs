@@ -171,15 +171,15 @@ described! {
     /// TLS of clients and backends of a Gateway.
     pub struct GatewayTls {
         /// Towards backends.
-        later "backend" backend: Option<GatewayBackendTls>;
+        acts "backend" backend: Option<GatewayBackendTls>;
         /// Towards clients.
         acts "frontend" frontend: Option<FrontendTlsConfig>;
     }
 
     /// TLS towards backends.
     pub struct GatewayBackendTls {
-        /// The Gateway's own certificate.
-        later "clientCertificateRef" client_certificate_ref: Option<ObjectReference>;
+        /// The certificate that is shown to backends with a BackendTLSPolicy.
+        acts "clientCertificateRef" client_certificate_ref: Option<ObjectReference>;
     }
 
     /// TLS towards clients.

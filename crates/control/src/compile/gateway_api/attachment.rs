@@ -8,6 +8,7 @@ use heddle_resource::Key;
 use super::{
     around::{Around, Facts},
     backend::{self, Surroundings},
+    certificate,
     hostname::Hostname,
     listener::{self, Security},
     listener_set::{self, ListenerSet, SetOutcome},
@@ -20,6 +21,8 @@ use crate::{status::Condition, world::ParentId};
 pub(crate) struct Attachment {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) accepted: Condition,
+    /// Where the Gateway has a certificate of its own for backends.
+    pub(crate) resolved: Option<Condition>,
     /// In the order of the Gateway's listeners.
     pub(crate) listeners: Vec<ListenerOutcome>,
     /// Of every ListenerSet that names the Gateway, in order of precedence.
@@ -95,6 +98,7 @@ pub(super) fn attach(
     let gateway = Arc::new(listener_set::merged(gateway, sets, around));
     let mut listeners = listener::judge(&gateway, around);
     let accepted = listener::gateway_accepted(&gateway, &listeners);
+    let resolved = certificate::resolved(&gateway.key, gateway.own.as_ref(), around);
     let sets = listener_set::judge(&gateway, &accepted, &listeners, sets, around);
     routes.sort_by(|a, b| a.seniority().cmp(&b.seniority()));
     routes.dedup_by(|a, b| a.seniority() == b.seniority());
@@ -106,7 +110,7 @@ pub(super) fn attach(
         })
         .filter(|outcome| !outcome.parents.is_empty())
         .collect();
-    Attachment { gateway, accepted, listeners, sets, routes: outcomes }
+    Attachment { gateway, accepted, resolved, listeners, sets, routes: outcomes }
 }
 
 /// What a route refers to: a Gateway, or a ListenerSet of it.

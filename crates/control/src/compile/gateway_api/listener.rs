@@ -3,6 +3,7 @@
 use super::{
     attachment::ListenerOutcome,
     backend::Surroundings,
+    certificate::{self, Fault},
     conflict,
     model::{GROUP, Gateway, Listener, Reference, RouteKind},
 };
@@ -122,9 +123,6 @@ fn resolved(listener: &Listener, unknown: Option<&str>, unresolved: Option<Fault
     }
 }
 
-/// Reason and message of a condition.
-type Fault = (&'static str, String);
-
 /// How a listener's connections are protected.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Security {
@@ -163,7 +161,7 @@ fn secured(gateway: &Gateway, listener: &Listener, around: &dyn Surroundings) ->
     let named = listener.tls.iter().flat_map(|tls| &tls.certificates);
     let mut certificates = Vec::new();
     for reference in named {
-        match certificate(listener.owner(gateway), reference, around) {
+        match certificate::of_listener(listener.owner(gateway), reference, around) {
             Ok(credential) => certificates.push(credential),
             Err(fault) => return broken(fault),
         }
@@ -189,28 +187,6 @@ fn secured(gateway: &Gateway, listener: &Listener, around: &dyn Surroundings) ->
     }
     let clients = Some((Credential::Bundle(keys.into()), validation.insecure));
     Secured { security: Security::Ends { certificates, clients }, unresolved, unacceptable: None }
-}
-
-/// A certificate that a listener of `owner` names.
-fn certificate(owner: &Key, certificate: &Reference, around: &dyn Surroundings) -> Result<Credential, Fault> {
-    const INVALID: &str = "InvalidCertificateRef";
-    if !certificate.group.is_empty() || certificate.kind != "Secret" {
-        return Err((INVALID, format!("certificateRefs: {certificate} is no Secret")));
-    }
-    if certificate.namespace != *owner.namespace
-        && !around.permits(GROUP, owner.kind.kind, &owner.namespace, certificate)
-    {
-        let message = format!(
-            "certificateRefs: no ReferenceGrant in its namespace permits a {} of namespace {} to use {certificate}",
-            owner.kind.kind, owner.namespace
-        );
-        return Err(("RefNotPermitted", message));
-    }
-    let credential = Credential::pair(&certificate.namespace, &certificate.name);
-    match around.usable(&credential) {
-        Ok(()) => Ok(credential),
-        Err(fault) => Err((INVALID, format!("certificateRefs: {fault}"))),
-    }
 }
 
 /// An object with authorities that clients are verified by.

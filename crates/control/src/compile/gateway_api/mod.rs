@@ -7,6 +7,7 @@ pub(crate) mod around;
 pub(crate) mod attachment;
 pub(crate) mod backend;
 pub(crate) mod backend_tls;
+pub(crate) mod certificate;
 mod conflict;
 mod filter;
 #[cfg(test)]

@@ -44,6 +44,8 @@ pub(crate) struct Gateway {
     /// `spec.infrastructure.parametersRef`, as `KIND NAME`.
     pub(crate) parameters: Option<String>,
     pub(crate) frontend: Frontend,
+    /// `spec.tls.backend.clientCertificateRef`.
+    pub(crate) own: Option<Reference>,
 }
 
 /// `spec.tls.frontend`: how clients are verified.

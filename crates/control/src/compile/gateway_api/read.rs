@@ -12,7 +12,7 @@ use super::{
 
 mod listeners;
 
-pub(crate) use listeners::{gateway, listener_set, parent_of};
+pub(crate) use listeners::{gateway, listener_set, own, parent_of};
 
 fn text(text: Option<&String>, default: &str) -> String {
     text.map_or(default, String::as_str).to_owned()

@@ -187,3 +187,31 @@ fn a_policy_that_cannot_be_had_denies() {
     let cluster = seen.cluster("outbound|443||back.default.svc.cluster.local");
     assert!(cluster.load_assignment.expect("one").endpoints.is_empty());
 }
+
+/// The certificate that a Gateway shows to backends is sent to its proxies; without it nothing is sent.
+#[test]
+fn a_gateway_shows_its_certificate_to_backends_with_a_policy() {
+    let plain = "{name: http, port: 80, protocol: HTTP}";
+    let own = |name: &str| format!("tls: {{backend: {{clientCertificateRef: {{name: {name}}}}}}}, ");
+    let more = config_map("ca") + &policy("one", "tls", CA) + &pair("mine");
+    let shown = |seen: &Seen| -> Vec<String> {
+        let common = upstream(seen, 443).expect("TLS").common_tls_context.expect("a common part");
+        common.tls_certificate_sds_secret_configs.into_iter().map(|config| config.name).collect()
+    };
+    let seen = edge(plain, &own("mine"), &more);
+    assert_eq!(shown(&seen), ["kubernetes://default/mine"]);
+    assert_eq!(seen.names(ResourceType::Secret), ["ca://configmap/default/ca", "kubernetes://default/mine"]);
+    assert!(upstream(&seen, 80).is_none(), "nothing protects that port");
+    assert!(shown(&edge(plain, "", &more)).is_empty());
+    let seen = edge(plain, &own("gone"), &more);
+    let routes = seen.host_routes("http.80.edge.default", "*");
+    let Some(Action::DirectResponse(answer)) = &routes[0].action else { panic!("{routes:?}") };
+    let body = format!("{:?}", answer.body);
+    assert!(
+        body.contains(
+            "Gateway default/edge spec.tls.backend.clientCertificateRef: there is no Secret default/gone"
+        ),
+        "{body}"
+    );
+    assert!(seen.cluster("outbound|443||back.default.svc.cluster.local").load_assignment.is_some());
+}

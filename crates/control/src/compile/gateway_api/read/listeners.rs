@@ -25,6 +25,7 @@ pub(crate) fn gateway(object: &Object) -> Option<Gateway> {
         Some(format!("{} {}", field("kind"), field("name")))
     });
     Some(Gateway {
+        own: own(object),
         key: object.key(),
         generation: object.meta.generation,
         class: spec.gateway_class_name.clone(),
@@ -41,6 +42,13 @@ pub(crate) fn gateway(object: &Object) -> Option<Gateway> {
             .and_then(|tls| tls.frontend.as_ref())
             .map_or_else(Frontend::default, |all| frontend(all, &object.meta.namespace)),
     })
+}
+
+/// The certificate that a Gateway shows to backends; nothing for objects of other kinds.
+pub(crate) fn own(object: &Object) -> Option<Reference> {
+    let Spec::Gateway(gateway) = &object.spec else { return None };
+    let to = gateway.spec.tls.as_ref()?.backend.as_ref()?.client_certificate_ref.as_ref()?;
+    Some(secret(to, &object.meta.namespace))
 }
 
 /// The Gateway that a ListenerSet names, by namespace and name; nothing for objects of other kinds.
