@@ -5,6 +5,7 @@
 
 mod frontend;
 mod kit;
+mod sni;
 
 use std::collections::BTreeMap;
 

@@ -173,8 +173,11 @@ pub(crate) fn proxy_filter(cx: &Cx<'_>, stat_prefix: &str, mut to: Weighted) -> 
     }
 }
 
-/// The filter chains that a service's port takes for `tls` routes: by SNI. Without any, none.
+/// The filter chains that a service's port takes for TLSRoutes, else for `tls` routes: by SNI. Without any, none.
 pub(crate) fn tls_chains(cx: &Cx<'_>, service: &Arc<Service>, port: u16) -> Vec<FilterChain> {
+    if let Some(chains) = gateway_api::secure::of_mesh(cx, service, port) {
+        return chains;
+    }
     let Some(entry) = rds::deciding(cx, &service.host) else { return Vec::new() };
     sni_chains(cx, entry, Place { port, gateways: &rds::mesh() })
 }

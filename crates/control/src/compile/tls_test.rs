@@ -103,7 +103,7 @@ fn client(cluster: &Cluster) -> UpstreamTlsContext {
     decoded(cluster.transport_socket.as_ref())
 }
 
-fn goes_to(chain: &FilterChain) -> String {
+pub(crate) fn goes_to(chain: &FilterChain) -> String {
     use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
     let Some(ConfigType::TypedConfig(any)) = &chain.filters[0].config_type else { panic!("{chain:?}") };
     match TcpProxy::decode(&*any.value).expect("a TCP proxy").cluster_specifier {

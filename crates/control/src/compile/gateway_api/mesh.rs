@@ -86,9 +86,6 @@ fn accepted(route: &Route, parent: &ParentRef, service: Option<Arc<ServiceFacts>
     if let Some((reason, message)) = backend::unacceptable(route) {
         return refused(reason, message);
     }
-    if route.kind == RouteKind::Tls {
-        return refused("UnsupportedValue", "TLSRoutes of the mesh are not built yet".to_owned());
-    }
     let name = format!("{} {}/{}", parent.kind, parent.namespace(route), parent.name);
     let Some(service) = service else {
         return refused("NoMatchingParent", format!("{name} does not exist"));

@@ -20,7 +20,7 @@ pub(crate) mod model;
 mod precedence;
 pub(crate) mod read;
 mod rule;
-mod secure;
+pub(crate) mod secure;
 pub(crate) mod table;
 mod units;
 

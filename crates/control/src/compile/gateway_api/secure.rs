@@ -1,4 +1,4 @@
-//! Ports of HTTPS and TLS listeners: connections are told apart by SNI.
+//! Ports of HTTPS and TLS listeners, and services that TLSRoutes refer to: connections are told apart by SNI.
 //!
 //! A listener that cannot be served keeps its names: their connections are closed, and do not fall to one that
 //! takes more names.
@@ -14,6 +14,7 @@ use super::{
     attachment::{Attachment, ListenerOutcome},
     hostname::Hostname,
     listener::Security,
+    mesh,
     model::{Listener, RouteKind},
     table, units,
 };
@@ -26,7 +27,7 @@ use crate::{
         tls::{self, Certificate, Roots, Server, Verification},
         unit,
     },
-    world::ParentId,
+    world::{ParentId, Service},
 };
 
 /// The filter chains of a port, and the units that belong with them.
@@ -136,6 +137,34 @@ fn passed(
             chains.push(chain(&name, &set, filter.clone()));
         }
     }
+}
+
+/// The filter chains of a service's port by the TLSRoutes that refer to it; nothing where there are none. A name that
+/// none of them has is closed.
+pub(crate) fn of_mesh(cx: &Cx<'_>, service: &Service, port: u16) -> Option<Vec<FilterChain>> {
+    let id = ParentId::service(&service.object)?;
+    let routes = mesh::routes_for(cx.routes_of(&id), &id, port, cx.namespace(), &[RouteKind::Tls]);
+    if routes.is_empty() {
+        return None;
+    }
+    let any = [Hostname::default()];
+    let mut taken: BTreeSet<&Hostname> = BTreeSet::new();
+    let mut chains = Vec::new();
+    for route in routes {
+        let names = if route.hostnames.is_empty() { &any[..] } else { &route.hostnames };
+        let names: Vec<_> = names.iter().filter(|name| taken.insert(name)).collect();
+        if names.is_empty() {
+            continue;
+        }
+        let to = units::weighted(cx, table::target(route, &Around::of_mesh(cx)));
+        let name = format!("{}/{}", route.key.namespace, route.key.name);
+        chains.push(chain(&name, &names, tcp::proxy_filter(cx, &name, to)));
+    }
+    if !taken.contains(&any[0]) {
+        let filter = tcp::proxy_filter(cx, BLACK_HOLE, vec![(cx.name(BLACK_HOLE), 1)]);
+        chains.push(chain("no TLSRoute", &[&any[0]], filter));
+    }
+    Some(chains)
 }
 
 #[cfg(test)]

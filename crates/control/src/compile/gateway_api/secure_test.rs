@@ -215,3 +215,55 @@ fn a_gateway_shows_its_certificate_to_backends_with_a_policy() {
     );
     assert!(seen.cluster("outbound|443||back.default.svc.cluster.local").load_assignment.is_some());
 }
+
+/// What a sidecar is sent for TLSRoutes whose parent is a service: names of each chain, and where they lead.
+#[test]
+fn tls_routes_of_the_mesh_tell_connections_apart_by_sni() {
+    let service = |name: &str, ip: u8| {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: 10.0.0.{ip}, ports: \
+             [{{name: tls, port: 443}}]}}\n"
+        )
+    };
+    let route = |name: &str, namespace: &str, hostnames: &str, to: &str| {
+        format!(
+            "---\napiVersion: gateway.networking.k8s.io/v1\nkind: TLSRoute\nmetadata: {{name: {name}, namespace: \
+             {namespace}}}\nspec: {{parentRefs: [{{group: '', kind: Service, name: front, namespace: default}}], \
+             hostnames: [{hostnames}], rules: [{{backendRefs: [{{name: {to}, namespace: default, port: 443}}]}}]}}\n"
+        )
+    };
+    let base = service("front", 1) + &service("a", 2) + &service("b", 3);
+    let chains = |more: &str, client: &str| -> Vec<(Vec<String>, String)> {
+        let seen = kit::sidecar(&world(&(base.clone() + more)), client);
+        let chains = seen.listener("10.0.0.1_443").filter_chains;
+        let goes = |chain: &FilterChain| crate::compile::tls_test::goes_to(chain);
+        let names = |chain: &FilterChain| {
+            let matched = chain.filter_chain_match.as_ref().expect("a match");
+            assert_eq!(matched.transport_protocol, "tls");
+            matched.server_names.clone()
+        };
+        chains.iter().map(|chain| (names(chain), goes(chain))).collect()
+    };
+    let to = |names: &[&str], cluster: &str| {
+        (names.iter().map(ToString::to_string).collect::<Vec<_>>(), cluster.to_owned())
+    };
+    let two = route("one", "default", "a.test, '*.wide.test'", "a")
+        + &route("two", "default", "b.test, a.test", "b");
+    let outbound = |name: &str| format!("outbound|443||{name}.default.svc.cluster.local");
+    let wanted = [
+        to(&["a.test", "*.wide.test"], &outbound("a")),
+        to(&["b.test"], &outbound("b")),
+        to(&[], "BlackHoleCluster"),
+    ];
+    assert_eq!(chains(&two, "default"), wanted, "the first has a.test, other names are closed");
+    let own = two.clone() + &route("mine", "elsewhere", "a.test", "b");
+    assert_eq!(chains(&own, "default"), wanted, "a consumer's route is for its namespace");
+    assert_eq!(
+        chains(&own, "elsewhere"),
+        [to(&["a.test"], &outbound("b")), to(&[], "BlackHoleCluster")],
+        "and takes the place of the producer's there"
+    );
+    let gone = route("one", "default", "a.test", "none");
+    assert_eq!(chains(&gone, "default")[0], to(&["a.test"], "BlackHoleCluster"));
+    assert!(chains("", "default").is_empty());
+}

@@ -8,8 +8,7 @@ use heddle_xds::{ClientKind, ResourceType};
 use super::{
     around::Around,
     attachment::{self, Attachment},
-    backend::{self, Surroundings},
-    mesh,
+    backend, mesh,
     model::{self, Route, RouteKind},
     secure, table,
 };
@@ -166,13 +165,8 @@ fn listener(cx: &Cx<'_>, id: &ParentId, port: u16) -> Value {
 }
 
 pub(super) fn tcp_filter(cx: &Cx<'_>, port: u16, target: table::TcpTarget<'_>) -> Filter {
-    let closed = || cx.name(BLACK_HOLE);
-    let clusters = target.clusters.into_iter().map(|(name, weight)| (name.unwrap_or_else(closed), weight));
-    let mut clusters: Vec<_> = clusters.collect();
-    if clusters.is_empty() {
-        clusters.push((closed(), 1));
-    }
-    tcp::proxy_filter(cx, &format!("tcp.{port}.{}", target.route.key.name), clusters)
+    let prefix = format!("tcp.{port}.{}", target.route.key.name);
+    tcp::proxy_filter(cx, &prefix, weighted(cx, target))
 }
 
 fn route(cx: &Cx<'_>, id: &ParentId, port: u16, listener: Option<&str>) -> Value {
@@ -197,6 +191,8 @@ fn visible(cx: &Cx<'_>, mut drafts: Vec<RouteDraft>) -> Vec<RouteDraft> {
 }
 
 const HTTP: &[RouteKind] = &[RouteKind::Http, RouteKind::Grpc];
+/// Those that are looked for on a port for HTTP.
+const OVER_HTTP: &[RouteKind] = &[RouteKind::Http, RouteKind::Grpc, RouteKind::Tls];
 
 /// The routes of a service's port that HTTPRoutes and GRPCRoutes give; nothing where there are none.
 pub(crate) fn mesh_routes(cx: &Cx<'_>, service: &Arc<Service>, port: u16) -> Option<Vec<RouteDraft>> {
@@ -208,10 +204,10 @@ pub(crate) fn mesh_routes(cx: &Cx<'_>, service: &Arc<Service>, port: u16) -> Opt
     Some(visible(cx, mesh::drafts(&routes, port, &Around::of_mesh(cx))))
 }
 
-/// Whether HTTPRoutes or GRPCRoutes decide for a service's port.
+/// Whether HTTPRoutes, GRPCRoutes or TLSRoutes decide for a service's port for HTTP.
 pub(crate) fn has_mesh_routes(cx: &Cx<'_>, service: &Service, port: u16) -> bool {
     let id = ParentId::service(&service.object);
-    id.is_some_and(|id| !mesh::routes_for(cx.routes_of(&id), &id, port, cx.namespace(), HTTP).is_empty())
+    id.is_some_and(|id| !mesh::routes_for(cx.routes_of(&id), &id, port, cx.namespace(), OVER_HTTP).is_empty())
 }
 
 /// Where TCP connections to a service's port go by its oldest TCPRoute; nothing where there is none.
@@ -219,14 +215,15 @@ pub(crate) fn mesh_destinations(cx: &Cx<'_>, service: &Arc<Service>, port: u16) 
     let id = ParentId::service(&service.object)?;
     let routes = mesh::routes_for(cx.routes_of(&id), &id, port, cx.namespace(), &[RouteKind::Tcp]);
     let route = routes.first()?;
-    let around = Around::of_mesh(cx);
-    let backends = route.rules.first().map(|rule| &*rule.backends).unwrap_or_default();
-    let target = |backend: &model::Backend| {
-        let cluster = backend::resolve(&around, route, backend).ok().and_then(|to| around.cluster(&to).ok());
-        (cluster.unwrap_or_else(|| cx.name(BLACK_HOLE)), backend.weight)
-    };
-    let found: Vec<_> = backends.iter().filter(|backend| backend.weight > 0).map(target).collect();
-    Some(if found.is_empty() { vec![(cx.name(BLACK_HOLE), 1)] } else { found })
+    Some(weighted(cx, table::target(route, &Around::of_mesh(cx))))
+}
+
+/// The clusters of a target; what leads nowhere is closed.
+pub(super) fn weighted(cx: &Cx<'_>, target: table::TcpTarget<'_>) -> tcp::Weighted {
+    let closed = || cx.name(BLACK_HOLE);
+    let found = target.clusters.into_iter().map(|(name, weight)| (name.unwrap_or_else(closed), weight));
+    let found: Vec<_> = found.collect();
+    if found.is_empty() { vec![(closed(), 1)] } else { found }
 }
 
 #[cfg(test)]
