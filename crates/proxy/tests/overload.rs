@@ -108,6 +108,24 @@ async fn bodies_that_do_not_come_make_room() {
     slow.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
+/// Nothing ever wakes a stream on which nothing happens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_streams_of_http2_make_room() {
+    let backend = Backend::named("a").await;
+    let mesh = mesh(&backend).await;
+    let mut silent = Vec::new();
+    for _ in 0..2 * MOST {
+        let stream = mesh.connect().await;
+        let (mut client, connection) =
+            h2::client::Builder::new().handshake::<_, bytes::Bytes>(stream).await.unwrap();
+        let driven = tokio::spawn(connection);
+        let request = ::http::Request::post("http://test/").body(()).unwrap();
+        let (answer, body) = client.send_request(request, false).unwrap();
+        silent.push((client, driven, answer, body));
+    }
+    assert_eq!(ask(&mesh).await.0, "a");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_do_not_read_make_room() {
     const BODY: usize = 8 << 20;

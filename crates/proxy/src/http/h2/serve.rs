@@ -99,13 +99,15 @@ struct Times {
     told: Option<Instant>,
     leaving: bool,
     shedding: bool,
+    /// Streams that are slow are to be cut.
+    hurrying: bool,
 }
 
 impl Times {
     fn new(http: &HttpConnectionManager) -> Self {
-        let (leaving, shedding) = (false, false);
-        let old = lifetime(http);
-        Self { alarm: Alarm::default(), idle: None, old, leave: None, told: None, leaving, shedding }
+        let (leaving, shedding, hurrying) = (false, false, false);
+        let (alarm, old) = (Alarm::default(), lifetime(http));
+        Self { alarm, idle: None, old, leave: None, told: None, leaving, shedding, hurrying }
     }
 }
 
@@ -125,6 +127,11 @@ struct Serving<'s> {
 impl Serving<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Poll<End> {
         self.control.register(cx.waker());
+        let hurrying = self.worker.stage.get() >= Stage::CutSlow;
+        if std::mem::replace(&mut self.times.hurrying, hurrying) != hurrying && hurrying {
+            // One that is silent looks at nothing by itself.
+            self.conn.session.borrow_mut().streams.wake_all();
+        }
         loop {
             match self.control.wish() {
                 Wish::Serve => {}

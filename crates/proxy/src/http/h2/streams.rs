@@ -221,6 +221,13 @@ impl Streams {
         }
     }
 
+    /// Every task that takes part in a stream looks at it anew.
+    pub(super) fn wake_all(&mut self) {
+        for key in self.open.values() {
+            self.slots[*key as usize].wake();
+        }
+    }
+
     /// Every stream that is not closed.
     pub(super) fn each_open(&self) -> Vec<u32> {
         self.open.values().copied().collect()
