@@ -185,58 +185,6 @@ async fn upgrades_become_tunnels() {
 }
 
 #[tokio::test]
-async fn a_websocket_over_http2_is_an_upgrade_to_the_endpoint() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let up = static_cluster("up", &[listener.local_addr().unwrap()]);
-    tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let (head, _) = kit::backend::read_message(&mut stream, &mut Vec::new()).await.unwrap();
-        let head = head.to_ascii_lowercase();
-        assert!(
-            head.starts_with("get /ws http/1.1\r\n") && head.contains("upgrade: websocket\r\n"),
-            "{head}"
-        );
-        let key = head.split_once("sec-websocket-key: ").expect("a key").1.split_once("\r\n").unwrap().0;
-        assert_eq!(key.len(), 24, "16 bytes in base64: {key}");
-        stream
-            .write_all(
-                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi",
-            )
-            .await
-            .unwrap();
-        let (mut read, mut write) = stream.split();
-        tokio::io::copy(&mut read, &mut write).await.unwrap();
-    });
-    for allowed in [false, true] {
-        let mut manager = kit::connection_manager(vec![to_cluster("/ws", "up")]);
-        manager.http2_protocol_options.get_or_insert_default().allow_connect = allowed;
-        let mesh = Mesh::start(1, |at| {
-            let listener = kit::listener("test", at, kit::http_filter(&manager));
-            vec![kit::encoded_listener(&listener), kit::encoded_cluster(&up)]
-        })
-        .await;
-        let mut client = h2_client(&mesh).await;
-        // An answer comes behind the settings.
-        let get = http::Request::get("http://test/nowhere").body(()).unwrap();
-        assert_eq!(client.send_request(get, true).unwrap().0.await.unwrap().status(), 404);
-        assert_eq!(client.is_extended_connect_protocol_enabled(), allowed);
-        if !allowed {
-            continue;
-        }
-        let mut ask = http::Request::connect("http://test/ws").body(()).unwrap();
-        ask.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
-        let (response, mut send) = client.send_request(ask, false).unwrap();
-        let response = response.await.unwrap();
-        assert_eq!(response.status(), 200);
-        send.send_data(Bytes::from_static(b" ping"), false).unwrap();
-        let (mut body, mut got) = (response.into_body(), Vec::new());
-        while got != b"hi ping" {
-            got.extend_from_slice(&body.data().await.expect("more").unwrap());
-        }
-    }
-}
-
-#[tokio::test]
 async fn connect_ends_here_where_the_route_says_so() {
     let echo = echo().await;
     let mut connect = to_cluster("/", "up");

@@ -129,7 +129,8 @@ fn configuration(keys: &Keys, endpoints: &[(Version, SocketAddr)], pairs: &[Pair
     let clusters = endpoints.iter().map(|(up, at)| kit::encoded_cluster(&towards(keys, *up, *at)));
     // Both versions come to one listener.
     let listeners = pairs.iter().filter(|pair| pair.down.http2).map(|pair| {
-        let manager = kit::connection_manager(vec![kit::to_cluster("/", &pair.up.to_string())]);
+        let mut manager = kit::connection_manager(vec![kit::to_cluster("/", &pair.up.to_string())]);
+        manager.http2_protocol_options.get_or_insert_default().allow_connect = true;
         let mut common = kit::tls::presenting(&keys.leaf);
         common.alpn_protocols = vec!["h2".to_owned(), "http/1.1".to_owned()];
         let mut listener =

@@ -8,6 +8,7 @@ mod curl;
 #[path = "../../../crates/proxy/tests/kit/mod.rs"]
 mod kit;
 mod python;
+mod websocket;
 
 use std::{path::PathBuf, time::Duration};
 

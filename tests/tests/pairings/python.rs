@@ -1,4 +1,4 @@
-//! httpx, websockets and grpcio. One process of each client goes through all pairs; servers end with their input.
+//! httpx and grpcio, and what such scripts have in common. One process of each client goes through all pairs; servers end with their input.
 
 use std::{
     io::{BufRead, BufReader},
@@ -8,21 +8,21 @@ use std::{
 };
 
 use heddle_tests::{peer, root};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    bed::{Bed, Keys, Version},
+    bed::{Bed, Keys, Pair, Version},
     run,
 };
 
-/// A server of a peer's script: in the clear at the first address, over TLS at the second.
-struct Server {
+/// A server of a peer's script: in the clear and over TLS.
+pub(crate) struct Server {
     child: Child,
-    addresses: [SocketAddr; 2],
+    pub(crate) addresses: [(Version, SocketAddr); 2],
 }
 
 impl Server {
-    fn start(python: &PathBuf, script: &str, keys: &Keys) -> Self {
+    pub(crate) fn start(python: &PathBuf, script: &str, keys: &Keys, http2: bool) -> Self {
         let mut child = Command::new(python)
             .arg(root().join("tests/peers").join(script))
             .args(["serve", &keys.file("leaf.pem"), &keys.file("leaf.key")])
@@ -32,12 +32,9 @@ impl Server {
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut port = || lines.next().unwrap().unwrap().trim().parse::<u16>().unwrap();
-        let addresses = [port(), port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let mut address = || SocketAddr::from(([127, 0, 0, 1], port()));
+        let addresses = [false, true].map(|tls| (Version { http2, tls }, address()));
         Self { child, addresses }
-    }
-
-    fn endpoints(&self, http2: bool) -> [(Version, SocketAddr); 2] {
-        [false, true].map(|tls| (Version { http2, tls }, self.addresses[usize::from(tls)]))
     }
 }
 
@@ -50,16 +47,20 @@ impl Drop for Server {
 
 /// A client's script gets the pairs, one JSON object a line, and prints `pass` for each.
 async fn through(python: &PathBuf, script: &str, bed: &Bed, speaks: impl Fn(Version) -> bool) {
-    let pairs: Vec<String> = bed
-        .pairs(speaks)
-        .map(|pair| {
-            json!({"name": pair.to_string(), "at": pair.at, "http2": pair.down.http2, "tls": pair.down.tls})
-                .to_string()
-        })
-        .collect();
+    let pairs = bed.pairs(speaks).map(told).collect();
+    call(python, script, &bed.keys, pairs).await;
+}
+
+/// A pair as scripts are told of it.
+pub(crate) fn told(pair: &Pair) -> Value {
+    json!({"name": pair.to_string(), "at": pair.at, "http2": pair.down.http2, "tls": pair.down.tls})
+}
+
+pub(crate) async fn call(python: &PathBuf, script: &str, keys: &Keys, pairs: Vec<Value>) {
+    let lines: Vec<String> = pairs.iter().map(Value::to_string).collect();
     let script = root().join("tests/peers").join(script).display().to_string();
-    let args = [script.as_str(), "call", &bed.keys.file("ca.pem")];
-    let said = run(python, &args, Some(pairs.join("\n").as_bytes())).await.unwrap_or_else(|e| panic!("{e}"));
+    let args = [script.as_str(), "call", &keys.file("ca.pem")];
+    let said = run(python, &args, Some(lines.join("\n").as_bytes())).await.unwrap_or_else(|e| panic!("{e}"));
     let passed = said.lines().filter(|line| line.starts_with("pass ")).count();
     assert_eq!(passed, pairs.len(), "{said}");
 }
@@ -71,23 +72,12 @@ async fn httpx_passes_in_every_pairing() {
     through(&python, "httpx_peer.py", &bed, |_| true).await;
 }
 
-/// Between HTTP/1.1 on both sides. Over HTTP/2 a WebSocket is an extended CONNECT (RFC 8441): its pairs belong here,
-/// `server.endpoints(true)` and a client that speaks it, as soon as the proxy does.
-#[tokio::test(flavor = "multi_thread")]
-async fn websockets_passes_by_upgrade() {
-    let Some(python) = peer::python() else { return };
-    let keys = Keys::new();
-    let server = Server::start(&python, "websocket_peer.py", &keys);
-    let bed = Bed::start(keys, &server.endpoints(false)).await;
-    through(&python, "websocket_peer.py", &bed, |down| !down.http2).await;
-}
-
 /// gRPC is HTTP/2 (its status is a trailer), so both sides have to be.
 #[tokio::test(flavor = "multi_thread")]
 async fn grpcio_passes_in_every_pairing_of_its_version() {
     let Some(python) = peer::python() else { return };
     let keys = Keys::new();
-    let server = Server::start(&python, "grpc_pairs.py", &keys);
-    let bed = Bed::start(keys, &server.endpoints(true)).await;
+    let server = Server::start(&python, "grpc_pairs.py", &keys, true);
+    let bed = Bed::start(keys, &server.addresses).await;
     through(&python, "grpc_pairs.py", &bed, |down| down.http2).await;
 }

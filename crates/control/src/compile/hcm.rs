@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::{
     config::{
-        core::v3::HttpProtocolOptions,
+        core::v3::{Http2ProtocolOptions, HttpProtocolOptions},
         listener::v3::{Filter, FilterChain, FilterChainMatch, ListenerFilter, filter, listener_filter},
         route::v3::RouteConfiguration,
     },
@@ -23,6 +23,7 @@ use envoy_types::pb::envoy::{
         },
     },
 };
+use heddle_xds::ClientKind;
 use prost::{Message, Name};
 
 use super::{
@@ -77,6 +78,8 @@ pub(crate) fn connection_manager(
             ..Default::default()
         }),
         http_protocol_options: Some(http1_keeping_case()),
+        http2_protocol_options: extended_connect(cx, side)
+            .then(|| Http2ProtocolOptions { allow_connect: true, ..Default::default() }),
         server_name: if gateway { "heddle".to_owned() } else { String::new() },
         server_header_transformation: if gateway {
             ServerHeaderTransformation::Overwrite as i32
@@ -97,6 +100,13 @@ pub(crate) fn connection_manager(
         access_log: access_log::logs(cx.config()),
         ..Default::default()
     }
+}
+
+/// Whether clients of HTTP/2 may ask for a WebSocket over it (RFC 8441). Browsers do where they may, and name no key: Envoy
+/// passes that on to servers of HTTP/1.1, which refuse it. Without the offer browsers come by HTTP/1.1. At a workload it is
+/// proxies that ask, and they name their client's key.
+fn extended_connect(cx: &Cx<'_>, side: Side) -> bool {
+    side == Side::Inbound || cx.client() == ClientKind::Heddle
 }
 
 fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {

@@ -1,10 +1,11 @@
 //! What captured connections find.
 
-use heddle_xds::ResourceType;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use heddle_xds::{ClientKind, ResourceType};
 use prost::Message as _;
 use serde_json::json;
 
-use crate::kit::{Seen, sidecar_with, world};
+use crate::kit::{Seen, node, scope, sidecar_with, world};
 
 /// Two HTTP services on a port, one whose protocol nobody says, and a route of the Gateway API for the first.
 const SHOP: &str = "
@@ -90,12 +91,15 @@ fn an_address_that_others_reach_is_an_http_proxy_for_this_machine_alone() {
     assert_eq!(from("0.0.0.0:15001"), ConnectionSourceType::SameIpOrLoopback);
 }
 
-/// The HTTP filters of each chain of a listener that has any, and of its cluster whether it speaks HTTP/2.
+/// The HTTP filters of each chain of a listener that has any.
 fn filters(seen: &Seen, listener: &str) -> Vec<Vec<String>> {
-    use envoy_types::pb::envoy::{
-        config::listener::v3::filter::ConfigType,
-        extensions::filters::network::http_connection_manager::v3::HttpConnectionManager,
-    };
+    let filters =
+        |manager: HttpConnectionManager| manager.http_filters.into_iter().map(|filter| filter.name).collect();
+    managers(seen, listener).into_iter().map(filters).collect()
+}
+
+fn managers(seen: &Seen, listener: &str) -> Vec<HttpConnectionManager> {
+    use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
     let listener = seen.listener(listener);
     let chains = listener.filter_chains.iter().flat_map(|chain| &chain.filters);
     let managers = chains.filter_map(|filter| match &filter.config_type {
@@ -104,7 +108,27 @@ fn filters(seen: &Seen, listener: &str) -> Vec<Vec<String>> {
         }
         _ => None,
     });
-    managers.map(|manager| manager.http_filters.iter().map(|filter| filter.name.clone()).collect()).collect()
+    managers.collect()
+}
+
+#[test]
+fn envoy_offers_extended_connect_to_proxies_alone() {
+    let world = world(SHOP);
+    for (client, outbound) in [(ClientKind::Heddle, true), (ClientKind::Envoy, false)] {
+        let metadata = json!({"OUTBOUND": "127.0.0.1:15001", "INBOUND": ["8080=127.0.0.1:4000"], "LABELS": {"app": "one"}});
+        let node = node("sidecar", "default", client, metadata);
+        let seen = Seen::of(crate::compile(&world, &scope(&world, &node)));
+        let offers = |listener: &str| {
+            let offer = |manager: &HttpConnectionManager| {
+                manager.http2_protocol_options.as_ref().is_some_and(|options| options.allow_connect)
+            };
+            let found = managers(&seen, listener);
+            assert!(!found.is_empty(), "{listener}");
+            found.iter().all(offer)
+        };
+        assert_eq!(offers("virtualOutbound"), outbound, "{client:?}: programs, which name no key");
+        assert!(offers("inbound_8080"), "{client:?}: other proxies");
+    }
 }
 
 #[test]

@@ -375,15 +375,17 @@ impl<'c> Exchange<'c> {
         let mut quiet_until = idle.map(|idle| trying.answered.unwrap_or_else(Instant::now) + idle);
         let hard = forward.max_stream_duration.map(|most| self.record.start + most);
         poll_fn(|cx| {
-            let before = body.bytes;
+            let (before, mut deaf) = (body.bytes, false);
             if !body.done() {
                 match body.poll(cx, &mut client.stream, &mut upstream.stream) {
                     Poll::Ready(Err(Side::From(_))) => return Poll::Ready(Err(Flags::DOWNSTREAM_TERMINATED)),
-                    Poll::Ready(_) | Poll::Pending => {}
+                    Poll::Ready(Err(Side::To(_))) => deaf = true,
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
             }
             match flow.poll(cx, &mut upstream.stream, &mut client.stream) {
-                Poll::Ready(Ok(())) if !tunnel || body.done() => return Poll::Ready(Ok(())),
+                // An endpoint that has ended its side and reads no more has left the tunnel.
+                Poll::Ready(Ok(())) if !tunnel || deaf || body.done() => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
                 Poll::Ready(Err(side)) => {
                     tracing::debug!(%side, "response broken off");

@@ -18,3 +18,4 @@ pub(crate) mod retry;
 pub(crate) mod serve;
 pub(crate) mod stream;
 pub(crate) mod trying;
+pub(crate) mod websocket;

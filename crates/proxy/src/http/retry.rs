@@ -36,10 +36,11 @@ impl Failure {
         match self {
             Self::NoHost => Flags::NO_HEALTHY_UPSTREAM,
             Self::Connect(ConnectError::Overflow) => Flags::UPSTREAM_OVERFLOW,
+            Self::Connect(ConnectError::NoUpgrade) => Flags::UPSTREAM_PROTOCOL_ERROR,
             Self::Connect(_) => Flags::UPSTREAM_CONNECT_FAILURE,
             Self::Reset(Broken::Malformed(_) | Broken::Protocol(_)) => Flags::UPSTREAM_PROTOCOL_ERROR,
             Self::Reset(Broken::Reset(_)) => Flags::UPSTREAM_RESET,
-            Self::Reset(Broken::Io(_) | Broken::Truncated) => Flags::UPSTREAM_TERMINATED,
+            Self::Reset(Broken::Io(_) | Broken::Truncated | Broken::NotOffered) => Flags::UPSTREAM_TERMINATED,
             Self::PerTryTimeout | Self::Timeout => Flags::UPSTREAM_TIMEOUT,
             Self::Idle | Self::PerTryIdle => Flags::STREAM_IDLE_TIMEOUT,
         }
@@ -52,7 +53,8 @@ impl Failure {
             Self::Idle if !complete => 408,
             Self::Idle => 504,
             Self::PerTryTimeout | Self::PerTryIdle | Self::Timeout => 504,
-            Self::Reset(Broken::Malformed(_) | Broken::Protocol(_)) => 502,
+            Self::Reset(Broken::Malformed(_) | Broken::Protocol(_))
+            | Self::Connect(ConnectError::NoUpgrade) => 502,
             _ => 503,
         }
     }
@@ -79,6 +81,7 @@ impl Failure {
         match self {
             Self::Connect(ConnectError::Overflow) => "overflow",
             Self::Connect(ConnectError::Timeout) => "connection timeout",
+            Self::Connect(ConnectError::NoUpgrade) => "protocol error",
             Self::Connect(ConnectError::Io(_) | ConnectError::Tls(_) | ConnectError::NotReady) => {
                 "remote connection failure"
             }
@@ -95,7 +98,9 @@ impl Failure {
                 let text = error.raw_os_error().map_or_else(|| error.to_string(), system_text);
                 format!("delayed connect error: {text}")
             }
-            Self::Connect(error @ (ConnectError::Tls(_) | ConnectError::NotReady)) => error.to_string(),
+            Self::Connect(
+                error @ (ConnectError::Tls(_) | ConnectError::NotReady | ConnectError::NoUpgrade),
+            ) => error.to_string(),
             _ => String::new(),
         }
     }
@@ -128,7 +133,11 @@ impl Failure {
 
     /// It tells something of the endpoint, and not of our own limits or the client.
     pub(crate) fn speaks_against_endpoint(&self) -> bool {
-        !matches!(self, Self::NoHost | Self::Idle | Self::Connect(ConnectError::Overflow))
+        // Any client may ask for an upgrade, and must not put endpoints out of use by it.
+        !matches!(
+            self,
+            Self::NoHost | Self::Idle | Self::Connect(ConnectError::Overflow | ConnectError::NoUpgrade)
+        )
     }
 
     /// The endpoint refused the connection: trying elsewhere at once costs nobody anything.

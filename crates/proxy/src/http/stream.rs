@@ -30,6 +30,9 @@ pub(crate) enum Broken {
     /// By us, because the peer broke a rule of HTTP/2.
     #[error("a rule of HTTP/2 was broken: {0}")]
     Protocol(Reason),
+    /// Nothing was sent: the peer's SETTINGS have no ENABLE_CONNECT_PROTOCOL (RFC 8441, 3).
+    #[error("extended CONNECT was not offered")]
+    NotOffered,
 }
 
 /// What a side has for us.

@@ -9,12 +9,13 @@ use super::transport::{Speaks, Transport};
 use super::{Busy, count, h2 as shared};
 use crate::conn::wire::Wire;
 use crate::decide::Downstream;
-use crate::http::grpc_web::base64;
 use crate::http::h1::encode::{self, Case};
 use crate::http::h1::framing::Framing;
 use crate::http::h1::parse::{self, Limits, Malformed, Message};
+use crate::http::h2::H2Stream;
 use crate::http::head::{Method, RequestHead, ResponseHead, Version};
 use crate::http::stream::{Broken, Stream, WireStream};
+use crate::http::websocket::{self, Switch};
 use crate::policy::Permit;
 use crate::snapshot::{Address, Breakers, Cluster, UpstreamProtocol};
 use crate::worker::Worker;
@@ -39,7 +40,7 @@ pub(crate) struct Upstream {
     method: Method,
     raw: bool,
     /// The request asks for another protocol: the endpoint may switch.
-    upgrade: bool,
+    switch: Option<Box<Switch>>,
     /// Interim responses so far.
     interim: u8,
 }
@@ -89,10 +90,13 @@ impl Upstream {
             UpstreamProtocol::Auto => Speaks::Either,
         };
         let http2 = match speaks {
-            Speaks::Either => busy.member.speaks_h2.get() == Some(true),
+            Speaks::Either => {
+                busy.member.speaks_h2.get() == Some(true)
+                    && !(sending.upgrade && head.method == Method::Connect)
+            }
             speaks => speaks == Speaks::Http2,
         };
-        let idle = match sending.raw || (http2 && !sending.upgrade) || busy.member.room.contended() {
+        let idle = match sending.raw || http2 || busy.member.room.contended() {
             true => None,
             false => busy.member.take_idle(cluster, sending.client, &transport),
         };
@@ -120,14 +124,27 @@ impl Upstream {
         if sending.raw {
             return Self::open_raw(worker, cluster, busy, sending, &transport).await;
         }
-        if http2 && !sending.upgrade {
-            return Self::open_h2(worker, cluster, busy, head, sending, over).await;
+        if !http2 {
+            let connect = sending.upgrade && head.method == Method::Connect;
+            let first = if connect { Speaks::Http1 } else { speaks };
+            let made = Self::connection(worker, cluster, &busy, sending, (&transport, first)).await?;
+            // Without one the endpoint prefers HTTP/2.
+            if let Some((wire, lease)) = made {
+                return Ok(Self::on_wire(worker, wire, lease, cluster, busy, head, sending));
+            }
         }
-        let first = if sending.upgrade { Speaks::Http1 } else { speaks };
-        match Self::connection(worker, cluster, &busy, sending, (&transport, first)).await? {
-            Some((wire, lease)) => Ok(Self::on_wire(worker, wire, lease, cluster, busy, head, sending)),
-            // The endpoint prefers HTTP/2.
-            None => Self::open_h2(worker, cluster, busy, head, sending, over).await,
+        let end = sending.length == Some(0) && head.method != Method::Connect && !sending.upgrade;
+        let request = (head, sending.upgrade, end);
+        match shared::checkout(worker, cluster, &busy, sending.breakers, over, request).await {
+            Ok(placed) => Ok(Self::on_stream(placed, busy, head, sending)),
+            // What an endpoint does not take over HTTP/2 it may take over HTTP/1.1, if it speaks that, too.
+            Err(ConnectError::NoUpgrade) if speaks == Speaks::Either => {
+                let over = (&transport, Speaks::Http1);
+                let made = Self::connection(worker, cluster, &busy, sending, over).await?;
+                let (wire, lease) = made.ok_or(ConnectError::NoUpgrade)?;
+                Ok(Self::on_wire(worker, wire, lease, cluster, busy, head, sending))
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -148,23 +165,12 @@ impl Upstream {
             Some(length) => Framing::length(length),
             None => Framing::Chunked,
         };
-        let mut method = head.method;
-        if sending.upgrade && !head.protocol().is_empty() {
-            // An upgrade asked for over HTTP/2 (RFC 8441) is an ordinary one here.
-            let mut head = head.clone();
-            let protocol = head.protocol().to_vec();
-            head.set_method(b"GET");
-            head.headers.set("connection", b"Upgrade");
-            head.headers.set("upgrade", &protocol);
-            if protocol == b"websocket" && !head.headers.contains("sec-websocket-key") {
-                // HTTP/2 has none (RFC 8441, 5), and servers of HTTP/1.1 want one (RFC 6455, 4.1).
-                let nonce = [worker.random(), worker.random()].map(u64::to_be_bytes);
-                let mut key = Vec::with_capacity(24);
-                base64(nonce.as_flattened(), &mut key);
-                head.headers.set("sec-websocket-key", &key);
-            }
-            method = head.method;
-            encode::request(stream.wire.output(), &head, framing, case);
+        let mut switch = None;
+        if sending.upgrade {
+            let key = websocket::missing_key(head, || worker.random());
+            switch = Some(Box::new(Switch::new(head, key.as_deref())));
+            let keyed = key.map(|key| websocket::with_key(head, &key));
+            encode::request(stream.wire.output(), keyed.as_ref().unwrap_or(head), framing, case);
         } else {
             encode::request(stream.wire.output(), head, framing, case);
         }
@@ -177,9 +183,9 @@ impl Upstream {
             place: None,
             answered: false,
             message: Message::default(),
-            method,
+            method: head.method,
             raw: false,
-            upgrade: sending.upgrade,
+            switch,
             interim: 0,
         }
     }
@@ -246,24 +252,21 @@ impl Upstream {
             message: Message::default(),
             method: Method::Connect,
             raw: true,
-            upgrade: true,
+            switch: None,
             interim: 0,
         })
     }
 
-    async fn open_h2(
-        worker: &Worker,
-        cluster: &Cluster,
+    /// The request was put on a stream of HTTP/2.
+    fn on_stream(
+        (stream, place, reused): (H2Stream, shared::Place, bool),
         busy: Busy,
         head: &RequestHead,
         sending: &Sending<'_>,
-        over: (&Transport, Speaks),
-    ) -> Result<Self, ConnectError> {
-        let end = sending.length == Some(0) && head.method != Method::Connect && !sending.upgrade;
-        let request = (head, sending.upgrade, end);
-        let (stream, place, reused) =
-            shared::checkout(worker, cluster, &busy, sending.breakers, over, request).await?;
-        Ok(Self {
+    ) -> Self {
+        // A plain CONNECT is the same in both versions.
+        let switching = sending.upgrade && head.method != Method::Connect;
+        Self {
             stream: Stream::H2(stream),
             busy,
             reused,
@@ -273,9 +276,9 @@ impl Upstream {
             message: Message::default(),
             method: head.method,
             raw: false,
-            upgrade: sending.upgrade,
+            switch: switching.then(|| Box::new(Switch::new(head, None))),
             interim: 0,
-        })
+        }
     }
 
     /// Ready with the next head.
@@ -297,8 +300,11 @@ impl Upstream {
                     stream.wire.consume(message.len);
                     match head.status {
                         // Who is not asked to leave HTTP would answer others with what is no HTTP.
-                        101 if !self.upgrade => return Poll::Ready(Err(Malformed::Switch.into())),
-                        100..200 if head.status != 101 => {
+                        101 => match &self.switch {
+                            Some(switch) => switch.http1(head)?,
+                            None => return Poll::Ready(Err(Malformed::Switch.into())),
+                        },
+                        100..200 => {
                             return Poll::Ready(interim(&mut self.interim));
                         }
                         _ => {}
@@ -325,8 +331,11 @@ impl Upstream {
                     // HTTP/2 has no such switch (RFC 9113, 8.6).
                     101 => Poll::Ready(Err(Malformed::Switch.into())),
                     _ if !last => Poll::Ready(interim(&mut self.interim)),
-                    _ => {
+                    status => {
                         self.answered = true;
+                        if let (Some(switch), 200..300) = (&self.switch, status) {
+                            switch.http2(head)?;
+                        }
                         Poll::Ready(Ok(Heard::Final))
                     }
                 }

@@ -41,6 +41,11 @@ pub(crate) enum ConnectError {
     /// TLS is asked for, and what it takes has not come.
     #[error("TLS to the endpoint is not ready: a secret has not come")]
     NotReady,
+    /// An upgrade is asked for, and the endpoint speaks HTTP/2 and does not take one there.
+    #[error(
+        "the endpoint speaks HTTP/2 and its SETTINGS have no ENABLE_CONNECT_PROTOCOL, which an upgrade takes (RFC 8441)"
+    )]
+    NoUpgrade,
     /// HTTP/2 could not be begun.
     #[error("{0}")]
     Handshake(Broken),

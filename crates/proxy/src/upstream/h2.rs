@@ -15,6 +15,7 @@ use crate::conn::wire::Wire;
 use crate::http::h2::settings::Own;
 use crate::http::h2::{Conn, H2Stream, Keepalive, drive};
 use crate::http::head::RequestHead;
+use crate::http::stream::Broken;
 use crate::snapshot::{Address, Breakers, Cluster, Http2Settings};
 use crate::tls::handshake::Failure;
 use crate::worker::Worker;
@@ -160,8 +161,17 @@ pub(crate) async fn checkout(
             room.free();
         }
         let conn = &shared.door.0;
-        match poll_fn(|cx| conn.poll_request(cx, head, upgrade, end)).await {
+        let request = poll_fn(|cx| conn.poll_request(cx, head, upgrade, end));
+        let begun = if upgrade {
+            // It waits for the endpoint's SETTINGS, which belong to connecting.
+            let within = tokio::time::timeout(cluster.connect_timeout, request);
+            within.await.map_err(|_| ConnectError::Timeout)?
+        } else {
+            request.await
+        };
+        match begun {
             Ok(stream) => return Ok((stream, place, reused)),
+            Err(Broken::NotOffered) => return Err(ConnectError::NoUpgrade),
             Err(error) if !reused => return Err(ConnectError::Handshake(error)),
             Err(_) => {}
         }

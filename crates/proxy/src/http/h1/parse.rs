@@ -56,6 +56,8 @@ pub(crate) enum Malformed {
     Version,
     #[error("a switch of protocols that nobody asked for")]
     Switch,
+    #[error("a Sec-WebSocket-Accept that is not of the key")]
+    Accept,
     #[error("more interim responses than the limit")]
     TooManyInterim,
     #[error("CONNECT with content")]
@@ -64,6 +66,8 @@ pub(crate) enum Malformed {
     Chunk,
     #[error("a body of gRPC-Web that is no base64")]
     Base64,
+    #[error("an extended CONNECT for a protocol that is none of its own")]
+    Protocol,
 }
 
 impl Malformed {
@@ -71,7 +75,7 @@ impl Malformed {
     pub(crate) fn status(self) -> u16 {
         match self {
             Self::TooLarge | Self::TooManyFields => 431,
-            Self::TransferEncoding => 501,
+            Self::TransferEncoding | Self::Protocol => 501,
             _ => 400,
         }
     }

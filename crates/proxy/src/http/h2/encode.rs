@@ -55,9 +55,8 @@ fn fields(encoder: &mut Encoder, out: &mut Vec<u8>, headers: &Headers) {
 /// Writes a request's fields. `upgrade` makes an extended CONNECT of a request to leave HTTP (RFC 8441, 5).
 pub(super) fn request(encoder: &mut Encoder, out: &mut Vec<u8>, head: &RequestHead, upgrade: bool) {
     encoder.begin(out);
-    let protocol = match upgrade {
-        true if head.protocol().is_empty() => head.headers.get("upgrade").unwrap_or_default(),
-        true => head.protocol(),
+    let protocol = match upgrade && head.method != Method::Connect {
+        true => head.headers.get("upgrade").unwrap_or_default(),
         false => b"",
     };
     let method = if protocol.is_empty() { head.method_bytes() } else { b"CONNECT" };

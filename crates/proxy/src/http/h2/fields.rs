@@ -249,6 +249,10 @@ impl<'h> Request<'h> {
         if self.common.length.is_some() && head.method == Method::Connect {
             self.common.refuse(Malformed::ConnectContent);
         }
+        if head.protocol().eq_ignore_ascii_case(b"h2c") {
+            // In HTTP/1.1 this upgrade is passed over, and a request with another meaning would be left (RFC 9220, 3: 501).
+            self.common.refuse(Malformed::Protocol);
+        }
         // What was left out because of its size may have been what is missing.
         let partial = self.common.refused == Some(Malformed::TooLarge);
         self.common.malformed |= !partial && (!self.method || !complete);

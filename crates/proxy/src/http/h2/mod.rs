@@ -26,7 +26,7 @@ pub(crate) use self::drive::{Keepalive, drive};
 use self::reason::Ended;
 pub(crate) use self::reason::Reason;
 use self::session::Session;
-use super::head::{Headers, RequestHead, ResponseHead};
+use super::head::{Headers, Method, RequestHead, ResponseHead};
 use super::stream::{Broken, Got};
 
 /// One connection.
@@ -80,7 +80,8 @@ impl Conn {
         self.poke();
     }
 
-    /// Sends a request's head when the peer takes another stream. `end`: it has no body.
+    /// Sends a request's head when the peer takes another stream. `upgrade`: it is to leave HTTP, by extended CONNECT if the
+    /// peer's SETTINGS offer that, which are waited for. `end`: it has no body.
     pub(crate) fn poll_request(
         self: &Rc<Self>,
         cx: &Context<'_>,
@@ -92,6 +93,16 @@ impl Conn {
             return Poll::Ready(Err(Broken::Truncated));
         }
         let mut session = self.session.borrow_mut();
+        if upgrade && head.method != Method::Connect {
+            match session.takes_connect() {
+                Some(true) => {}
+                Some(false) => return Poll::Ready(Err(Broken::NotOffered)),
+                None => {
+                    self.waiting.borrow_mut().push(cx.waker().clone());
+                    return Poll::Pending;
+                }
+            }
+        }
         if session.streams.open() >= session.peer.streams as usize {
             self.waiting.borrow_mut().push(cx.waker().clone());
             return Poll::Pending;

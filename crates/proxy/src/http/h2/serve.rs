@@ -24,6 +24,7 @@ use crate::http::h2::meter::Resets;
 use crate::http::head::{RequestHead, ResponseHead, Version};
 use crate::http::serve::{DRAIN_IDLE, LINGER, lifetime, linger, record_malformed};
 use crate::http::stream::{Stream, WireStream};
+use crate::http::websocket;
 use crate::overload::{HURRY, Stage};
 use crate::snapshot::{Codec, HttpConnectionManager};
 use crate::worker::{Heads, Worker};
@@ -238,6 +239,9 @@ impl Request {
             stream.flush();
             worker.give_heads(heads);
             return false;
+        }
+        if !heads.request.protocol().is_empty() {
+            websocket::as_upgrade(&mut heads.request);
         }
         let mut client = Client {
             stream: Stream::H2(stream),

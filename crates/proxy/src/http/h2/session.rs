@@ -140,6 +140,11 @@ impl Session {
         Limits { bytes: self.own.head_bytes as usize, fields: self.own.head_fields as usize }
     }
 
+    /// Whether the peer takes extended CONNECT (RFC 8441, 3); nothing before it has said.
+    pub(super) fn takes_connect(&self) -> Option<bool> {
+        self.begun.then_some(self.peer.connect)
+    }
+
     /// Reads the frame at the front of `data`. A request's head goes to `heads`, which a server's caller has filled.
     /// After a fault nothing more is read; the peer is told.
     pub(crate) fn step(&mut self, data: &[u8], heads: &mut Option<Box<Heads>>) -> Step {
