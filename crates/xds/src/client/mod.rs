@@ -1,6 +1,7 @@
 //! The proxy's end: one delta ADS stream, kept up for ever.
 
 mod book;
+mod incoming;
 mod run;
 mod wanted;
 

@@ -2,10 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource,
-};
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use envoy_types::pb::google::rpc;
 use http::uri::PathAndQuery;
 use tokio::sync::{mpsc, watch};
@@ -15,6 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 use tracing::{debug, info, warn};
 
 use super::book::{Answer, Book, Verdict};
+use super::incoming::{Delta, Resource, Response};
 use super::wanted::Wanted;
 use super::{ClientConfig, Received, Reply, Status, Update};
 use crate::ResourceType;
@@ -152,7 +150,7 @@ impl Link {
 
     async fn converse(
         &mut self,
-        responses: &mut Streaming<DeltaDiscoveryResponse>,
+        responses: &mut Streaming<Response>,
         requests: &mpsc::Sender<DeltaDiscoveryRequest>,
         mut told: Wanted,
         mut first: bool,
@@ -239,7 +237,7 @@ impl Link {
     /// Hands a response to the consumer.
     async fn receive(
         &mut self,
-        response: DeltaDiscoveryResponse,
+        response: Response,
         requests: &mpsc::Sender<DeltaDiscoveryRequest>,
     ) -> Option<End> {
         self.status.send_modify(|status| {
@@ -285,7 +283,7 @@ impl Link {
     /// A response that cannot be used at all.
     async fn refuse(
         &mut self,
-        response: DeltaDiscoveryResponse,
+        response: Response,
         error: String,
         requests: &mpsc::Sender<DeltaDiscoveryRequest>,
     ) -> Option<End> {
@@ -314,7 +312,7 @@ fn received(kind: ResourceType, resource: Resource) -> Result<Received, (Arc<str
     if any.type_url != kind.url() {
         return Err((name, format!("is a {} in a response of {}", any.type_url, kind.url())));
     }
-    Ok(Received { name, version: resource.version.into(), body: Bytes::from(any.value) })
+    Ok(Received { name, version: resource.version.into(), body: any.value })
 }
 
 fn reply(answer: Answer) -> DeltaDiscoveryRequest {
@@ -347,12 +345,11 @@ async fn open(
     channel: Channel,
     outbound: mpsc::Receiver<DeltaDiscoveryRequest>,
     limit: usize,
-) -> Result<Streaming<DeltaDiscoveryResponse>, tonic::Status> {
+) -> Result<Streaming<Response>, tonic::Status> {
     let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(limit);
     grpc.ready().await.map_err(|error| tonic::Status::unavailable(chain(&error)))?;
     let request = tonic::Request::new(ReceiverStream::new(outbound));
-    let codec = tonic_prost::ProstCodec::<DeltaDiscoveryRequest, DeltaDiscoveryResponse>::new();
-    let response = grpc.streaming(request, PathAndQuery::from_static(METHOD), codec).await?;
+    let response = grpc.streaming(request, PathAndQuery::from_static(METHOD), Delta).await?;
     Ok(response.into_inner())
 }
 
