@@ -46,6 +46,9 @@ pub(crate) struct Upstreams {
     clusters: RefCell<HashMap<Name, Rc<ClusterState>, BuildNameHasher>>,
 }
 
+/// The members of a cluster in the order of its set's endpoints, each made when it is first chosen.
+pub(crate) type Members = Rc<[OnceCell<Rc<Member>>]>;
+
 /// One cluster on one worker.
 #[derive(Debug)]
 pub(crate) struct ClusterState {
@@ -53,7 +56,7 @@ pub(crate) struct ClusterState {
     /// The network its members are in, if not this process's own.
     network: Option<Arc<dyn WorkloadNetwork>>,
     set: Cell<u64>,
-    members: RefCell<Rc<[Rc<Member>]>>,
+    members: RefCell<Members>,
     /// Members outside of any set: those of ORIGINAL_DST clusters, by address.
     dynamic: RefCell<HashMap<SocketAddr, Rc<Member>, rustc_hash::FxBuildHasher>>,
     pub(crate) balance: balance::State,
@@ -311,24 +314,19 @@ impl ClusterState {
         }
     }
 
-    /// The members in the order of the set's endpoints.
-    pub(crate) fn members(&self, set: &EndpointSet) -> Rc<[Rc<Member>]> {
+    /// The members of the set, as far as they were chosen before.
+    pub(crate) fn members(&self, set: &EndpointSet) -> Members {
         if self.set.get() == set.id && self.members.borrow().len() == set.endpoints.len() {
             return self.members.borrow().clone();
         }
         let known: HashMap<Name, Rc<Member>, BuildNameHasher> =
-            self.members.borrow().iter().map(|member| (member.id.clone(), member.clone())).collect();
-        let members: Rc<[Rc<Member>]> = set
+            self.made().map(|member| (member.id.clone(), member)).collect();
+        let members: Members = set
             .endpoints
             .iter()
             .map(|endpoint| match known.get(&endpoint.id) {
-                Some(member) if member.is_still(endpoint) => member.clone(),
-                _ => Rc::new(Member {
-                    hostname: endpoint.hostname.clone(),
-                    socket_match: endpoint.socket_match.clone(),
-                    workload: endpoint.workload.clone(),
-                    ..Member::new(self, endpoint.id.clone(), endpoint.address)
-                }),
+                Some(member) if member.is_still(endpoint) => OnceCell::from(member.clone()),
+                _ => OnceCell::new(),
             })
             .collect();
         *self.members.borrow_mut() = members.clone();
@@ -336,15 +334,30 @@ impl ClusterState {
         members
     }
 
-    /// Some endpoint is not among those `tried`.
-    pub(crate) fn has_others(&self, tried: &[Address]) -> bool {
-        self.members.borrow().iter().any(|member| !tried.contains(&member.address))
+    /// The member that stands for an endpoint.
+    pub(crate) fn member(&self, endpoint: &Endpoint) -> Rc<Member> {
+        Rc::new(Member {
+            hostname: endpoint.hostname.clone(),
+            socket_match: endpoint.socket_match.clone(),
+            workload: endpoint.workload.clone(),
+            ..Member::new(self, endpoint.id.clone(), endpoint.address)
+        })
     }
 
-    /// The members as of the last request.
+    /// Some endpoint is not among those `tried`: one that was never chosen is not.
+    pub(crate) fn has_others(&self, tried: &[Address]) -> bool {
+        let members = self.members.borrow();
+        members.iter().any(|member| member.get().is_none_or(|member| !tried.contains(&member.address)))
+    }
+
+    fn made(&self) -> impl Iterator<Item = Rc<Member>> {
+        let members = self.members.borrow().clone();
+        (0..members.len()).filter_map(move |index| members.get(index)?.get().cloned())
+    }
+
+    /// The members that were ever chosen, as of the last request.
     pub(crate) fn known(&self) -> Vec<Rc<Member>> {
-        let dynamic = self.dynamic.borrow();
-        self.members.borrow().iter().chain(dynamic.values()).cloned().collect()
+        self.made().chain(self.dynamic.borrow().values().cloned()).collect()
     }
 
     /// The member at an address outside of any set. The least used ones are forgotten when there are very many.

@@ -1,5 +1,6 @@
 //! Choosing an endpoint: configuration's set, this worker's counts, and the pure balancer between them.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -20,26 +21,39 @@ pub(crate) struct Chosen<'s> {
 struct Seen<'m> {
     cluster: &'m Cluster,
     state: &'m ClusterState,
-    members: &'m [Rc<Member>],
+    set: &'m EndpointSet,
+    members: &'m [OnceCell<Rc<Member>>],
     tried: &'m [Address],
 }
 
 impl Members for Seen<'_> {
     fn active(&self, index: usize) -> u32 {
-        self.members.get(index).map_or(0, |member| member.active.get())
+        self.members.get(index).and_then(OnceCell::get).map_or(0, |member| member.active.get())
     }
 
     fn badness(&self, index: usize) -> u32 {
         /// An endpoint that answers badly is worse than one that was just not reached.
         const EJECTED: u32 = 1 << 16;
-        let Some(member) = self.members.get(index) else { return 0 };
+        // What others have seen of an endpoint counts where it was never chosen, too.
+        let member = match self.cluster.outlier {
+            Some(_) => self.member(index),
+            None => self.members.get(index).and_then(OnceCell::get),
+        };
+        let Some(member) = member else { return 0 };
         let ejected = if self.state.avoids(self.cluster, member) { EJECTED } else { 0 };
         ejected + member.reach.badness()
     }
 
     fn tried(&self, index: usize) -> bool {
         !self.tried.is_empty()
-            && self.members.get(index).is_some_and(|member| self.tried.contains(&member.address))
+            && self.set.endpoints.get(index).is_some_and(|endpoint| self.tried.contains(&endpoint.address))
+    }
+}
+
+impl<'m> Seen<'m> {
+    fn member(&self, index: usize) -> Option<&'m Rc<Member>> {
+        let (place, endpoint) = (self.members.get(index)?, self.set.endpoints.get(index)?);
+        Some(place.get_or_init(|| self.state.member(endpoint)))
     }
 }
 
@@ -73,9 +87,13 @@ pub(crate) fn select<'s>(
     }
     let set: &'s EndpointSet = snapshot.endpoints(cluster)?;
     let members = state.members(set);
-    let seen = Seen { cluster, state, members: &members, tried };
+    let seen = Seen { cluster, state, set, members: &members, tried };
     let picked = balance::pick(cluster, set, &state.balance, &seen, random)?;
-    let member = members.get(picked.index)?.clone();
+    let member = seen.member(picked.index)?.clone();
     member.reach.chosen();
     Some(Chosen { member, endpoint: set.endpoints.get(picked.index) })
 }
+
+#[cfg(test)]
+#[path = "select_test.rs"]
+mod select_test;
