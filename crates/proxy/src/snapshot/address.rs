@@ -128,7 +128,7 @@ mod address_test {
     #[test]
     fn a_path_is_kept_once_and_judged() {
         let (Ok(Address::Pipe(one)), Ok(Address::Pipe(other))) =
-            (Address::pipe("/run/a.sock"), Address::pipe(&"/run/a.sock".to_owned()))
+            (Address::pipe("/run/a.sock"), Address::pipe(&["/run", "/a.sock"].concat()))
         else {
             panic!("a good path");
         };
