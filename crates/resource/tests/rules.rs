@@ -165,6 +165,21 @@ fn other_istio_kinds() {
         &[
             ("spec: {egress: [{hosts: ['./*']}]}", "", ""),
             ("spec: {egress: [{hosts: [a]}]}", "HDL0102", "spec.egress[0].hosts[0]"),
+            (
+                "spec: {workloadSelector: {labels: {a: b}}, ingress: [{port: {number: 90, name: https, protocol: HTTPS}, defaultEndpoint: '127.0.0.1:80', tls: {mode: SIMPLE, credentialName: c}}]}",
+                "",
+                "",
+            ),
+            (
+                "spec: {ingress: [{port: {number: 90, name: https, protocol: HTTPS}, defaultEndpoint: '127.0.0.1:80', tls: {mode: SIMPLE, credentialName: c}}]}",
+                "HDL0113",
+                "spec.ingress[0].tls.credentialName",
+            ),
+            (
+                "spec: {ingress: [{port: {number: 90, name: https, protocol: HTTPS}, defaultEndpoint: '127.0.0.1:80', tls: {mode: SIMPLE, serverCertificate: /c}}]}",
+                "HDL0101",
+                "spec.ingress[0].tls",
+            ),
         ],
     );
 }

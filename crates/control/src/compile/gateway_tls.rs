@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::config::{
     core::v3::TransportSocket,
     listener::v3::{Filter, FilterChain, FilterChainMatch},
 };
-use heddle_resource::istio::{ServerTlsMode, ServerTlsSettings};
+use heddle_resource::istio::ServerTlsMode;
 
 use super::{
     cluster::BLACK_HOLE,
@@ -17,8 +17,7 @@ use super::{
     gateway::{self, Serving},
     hcm::{self, Routes, Side},
     route::Place,
-    tcp,
-    tls::{self, Certificate, Credential, Roots, Server, Verification},
+    tcp, termination,
     unit::{RouteName, Unit, Value},
 };
 use crate::{
@@ -207,120 +206,10 @@ pub(super) fn route(cx: &Cx<'_>, port: u16, gateway: &str, index: usize) -> Valu
 /// TLS as a server asks for it; nothing, reported, where that cannot be had.
 fn socket(cx: &Cx<'_>, server: &Serving<'_>, units: &mut Vec<Unit>) -> Option<TransportSocket> {
     let settings = server.server.tls.as_ref()?;
-    let mode = mode(server);
-    if mode == ServerTlsMode::IstioMutual {
+    if mode(server) == ServerTlsMode::IstioMutual {
         not_built(cx, server, "ISTIO_MUTUAL");
         return None;
     }
-    let certificates = certificates(cx, server, settings, units)?;
-    let verifies = matches!(mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
-    let clients = if verifies { Some(verification(cx, server, settings, units)?) } else { None };
-    let text = |version: &Option<String>| version.clone().unwrap_or_default();
-    Some(tls::downstream(&Server {
-        certificates,
-        clients,
-        demands: mode == ServerTlsMode::Mutual,
-        oldest: text(&settings.min_protocol_version),
-        newest: text(&settings.max_protocol_version),
-        suites: settings.cipher_suites.clone(),
-        alpn: if server.protocol == Protocol::Https { HTTP } else { &[] },
-    }))
-}
-
-/// Takes up a credential, or says why it cannot be.
-fn take(
-    cx: &Cx<'_>,
-    server: &Serving<'_>,
-    field: &str,
-    credential: &Credential,
-    units: &mut Vec<Unit>,
-) -> Option<()> {
-    match tls::usable(cx, credential) {
-        Ok(()) => {
-            units.push(Unit::Secret(credential.clone()));
-            Some(())
-        }
-        Err(fault) => {
-            let message = format!("{fault}: connections are closed, nothing is served in the clear");
-            cx.report(Finding::new(code::CREDENTIAL, server.field(&format!(".tls.{field}")), message));
-            None
-        }
-    }
-}
-
-/// The server's certificates. Secrets are looked up in the gateway proxy's own namespace, as in Istio.
-fn certificates(
-    cx: &Cx<'_>,
-    server: &Serving<'_>,
-    settings: &ServerTlsSettings,
-    units: &mut Vec<Unit>,
-) -> Option<Vec<Certificate>> {
-    let mut found = Vec::new();
-    for (field, name) in named(settings) {
-        let credential = Credential::pair(cx.namespace(), name);
-        take(cx, server, &field, &credential, units)?;
-        found.push(Certificate::Sds(credential));
-    }
-    if !found.is_empty() {
-        return Some(found);
-    }
-    let own = [(&settings.server_certificate, &settings.private_key)];
-    let more = settings.tls_certificates.iter().map(|pair| (&pair.server_certificate, &pair.private_key));
-    for (chain, key) in own.into_iter().chain(more).filter(|(chain, _)| !chain.is_empty()) {
-        found.push(Certificate::Files { chain: chain.clone(), key: key.clone() });
-    }
-    if found.is_empty() {
-        let message = "no certificate: connections are closed; name a Secret in credentialName";
-        cx.report(Finding::new(code::CREDENTIAL, server.field(".tls"), message));
-        return None;
-    }
-    Some(found)
-}
-
-/// The Secrets that a server names, with the field of each.
-fn named(settings: &ServerTlsSettings) -> impl Iterator<Item = (String, &str)> {
-    let one = Some(&*settings.credential_name).filter(|name| !name.is_empty());
-    let one = one.map(|name| ("credentialName".to_owned(), name));
-    let several = settings.credential_names.iter().enumerate();
-    one.into_iter().chain(several.map(|(n, name)| (format!("credentialNames[{n}]"), name.as_str())))
-}
-
-fn verification(
-    cx: &Cx<'_>,
-    server: &Serving<'_>,
-    settings: &ServerTlsSettings,
-    units: &mut Vec<Unit>,
-) -> Option<Verification> {
-    let more = settings.tls_certificates.iter().map(|pair| &pair.ca_certificates);
-    let files = [&settings.ca_certificates].into_iter().chain(more).filter(|path| !path.is_empty());
-    let files: BTreeSet<_> = files.collect();
-    if files.len() > 1 {
-        let message =
-            "clients are verified by one file of authorities, and several are named: connections are closed";
-        cx.report(Finding::new(code::DENIED, server.field(".tls.caCertificates"), message));
-        return None;
-    }
-    let file = files.into_iter().next();
-    let secret = Some(&*settings.ca_cert_credential_name).filter(|name| !name.is_empty());
-    let secret = secret.map(|name| ("caCertCredentialName".to_owned(), name));
-    let roots = match (secret.or_else(|| named(settings).next().filter(|_| file.is_none())), file) {
-        (Some((field, name)), _) => {
-            let credential = Credential::companion(cx.namespace(), name);
-            take(cx, server, &field, &credential, units)?;
-            Roots::Sds(credential)
-        }
-        (None, Some(path)) => Roots::File(path.clone()),
-        (None, None) => {
-            let message = "no authorities for clients' certificates: connections are closed";
-            cx.report(Finding::new(code::CREDENTIAL, server.field(".tls.caCertificates"), message));
-            return None;
-        }
-    };
-    Some(Verification {
-        names: settings.subject_alt_names.clone(),
-        spki: settings.verify_certificate_spki.clone(),
-        hashes: settings.verify_certificate_hash.clone(),
-        revoked: settings.ca_crl.clone(),
-        ..Verification::by(roots)
-    })
+    let alpn: &[&str] = if server.protocol == Protocol::Https { HTTP } else { &[] };
+    termination::socket(cx, &|field| server.field(field), settings, alpn, units)
 }

@@ -3,14 +3,14 @@
 use std::{net::SocketAddr, time::Duration};
 
 use envoy_types::pb::envoy::config::{
-    core::v3::{Address, Pipe, TrafficDirection, address},
+    core::v3::{Address, Pipe, TrafficDirection, TransportSocket, address},
     listener::v3::{AdditionalAddress, FilterChain, FilterChainMatch, Listener},
     route::v3::{
         RetryPolicy, Route, RouteAction, RouteConfiguration, VirtualHost, route::Action,
         route_action::ClusterSpecifier,
     },
 };
-use heddle_resource::istio::ConnectionPoolSettings;
+use heddle_resource::{ObjectRef, istio::ConnectionPoolSettings};
 use heddle_xds::{ClientKind, ResourceType};
 
 use super::{
@@ -18,10 +18,11 @@ use super::{
     cluster::{BLACK_HOLE, PASSTHROUGH, inbound_name},
     cx::Cx,
     hcm::{self, Routes, Side},
-    route, tcp,
-    unit::{Unit, Value},
+    route, tcp, termination,
+    unit::{Resources, Unit, Value},
 };
 use crate::{
+    finding::{Finding, code},
     scope::{Inbound, Interception},
     world::{Protocol, Target},
 };
@@ -132,7 +133,8 @@ pub(super) fn listener(cx: &Cx<'_>, place: usize) -> Value {
         ..Default::default()
     };
     let protocol = protocol(cx, port);
-    for chain in chains(cx, port, protocol, None) {
+    let mut resources = Resources::default();
+    for chain in chains(cx, port, protocol, None, &mut resources.units) {
         if chain.filter_chain_match.is_some() {
             listener.filter_chains.push(chain);
         } else if protocol == Protocol::Detect {
@@ -144,7 +146,8 @@ pub(super) fn listener(cx: &Cx<'_>, place: usize) -> Value {
     if protocol == Protocol::Detect {
         detecting(&mut listener);
     }
-    cx.encode(ResourceType::Listener, &name, &listener).into()
+    resources.encoded.push(cx.encode(ResourceType::Listener, &name, &listener));
+    resources.into()
 }
 
 fn detecting(listener: &mut Listener) {
@@ -170,15 +173,18 @@ pub(super) fn capture(cx: &Cx<'_>) -> Value {
         )),
         ..Default::default()
     };
+    let mut resources = Resources::default();
     let mut detect = false;
     for (port, protocol) in served(cx) {
         detect |= protocol == Protocol::Detect;
-        listener.filter_chains.extend(chains(cx, port, protocol, uint(u32::from(port))));
+        let chains = chains(cx, port, protocol, uint(u32::from(port)), &mut resources.units);
+        listener.filter_chains.extend(chains);
     }
     if detect {
         detecting(&mut listener);
     }
-    cx.encode(ResourceType::Listener, &name, &listener).into()
+    resources.encoded.push(cx.encode(ResourceType::Listener, &name, &listener));
+    resources.into()
 }
 
 /// IPv6 beside IPv4. Another proxy would refuse the listener on a machine that has none.
@@ -196,13 +202,15 @@ fn chains(
     port: u16,
     protocol: Protocol,
     destination_port: Option<envoy_types::pb::google::protobuf::UInt32Value>,
+    units: &mut Vec<Unit>,
 ) -> Vec<FilterChain> {
     let matched = |http: bool| {
         let base = if http { hcm::plain_http() } else { FilterChainMatch::default() };
         let found = FilterChainMatch { destination_port, ..base };
         (found != FilterChainMatch::default()).then_some(found)
     };
-    let denied = cx.policy().ingress.iter().any(|ingress| ingress.port == port && ingress.denied);
+    let tls = ingress_tls(cx, port, protocol, units);
+    let denied = tls == Some(None);
     let cluster = cx.name(if denied { BLACK_HOLE.to_owned() } else { inbound_name(port) });
     let http = |matched| {
         let manager = hcm::connection_manager(
@@ -218,6 +226,11 @@ fn chains(
         let filter = tcp::proxy_filter(cx, &cluster, vec![(cluster.clone(), 1)]);
         hcm::chain(&format!("inbound_{port}_tcp"), matched, filter)
     };
+    if let Some(Some(socket)) = tls {
+        // One chain for all: what is no TLS fails its handshake.
+        let chain = if protocol.is_http() { http(matched(false)) } else { tcp(matched(false)) };
+        return vec![FilterChain { transport_socket: Some(socket), ..chain }];
+    }
     match protocol {
         _ if denied => vec![tcp(matched(false))],
         Protocol::Detect => {
@@ -232,6 +245,31 @@ fn chains(
         protocol if protocol.is_http() => vec![http(matched(false))],
         _ => vec![tcp(matched(false))],
     }
+}
+
+/// The TLS that a port's ingress listener asks for; `Some(None)` where it cannot be had, which is told.
+fn ingress_tls(
+    cx: &Cx<'_>,
+    port: u16,
+    protocol: Protocol,
+    units: &mut Vec<Unit>,
+) -> Option<Option<TransportSocket>> {
+    let policy = cx.policy();
+    let (n, ingress) = policy.ingress.iter().enumerate().find(|(_, ingress)| ingress.port == port)?;
+    let (settings, key) = (ingress.tls.as_ref()?, policy.sidecar.as_ref()?);
+    let at = |field: &str| ObjectRef { key: key.clone(), field: format!("spec.ingress[{n}]{field}").into() };
+    let secrets = !settings.credential_name.is_empty() || !settings.ca_cert_credential_name.is_empty();
+    if secrets && !policy.selects {
+        let message = "Secrets go to the workloads that a workloadSelector of the Sidecar selects: connections are closed";
+        cx.report(Finding::new(code::DENIED, at(".tls.credentialName"), message));
+        return Some(None);
+    }
+    let alpn: &[&str] = match protocol {
+        Protocol::Http2 | Protocol::Grpc => &["h2"],
+        protocol if protocol.is_http() => &["h2", "http/1.1"],
+        _ => &[],
+    };
+    Some(termination::socket(cx, &at, settings, alpn, units))
 }
 
 /// Everything to the workload; retried only where it has not seen the request.
@@ -261,3 +299,7 @@ fn routes(port: u16, cluster: &str) -> RouteConfiguration {
         ..Default::default()
     }
 }
+
+#[cfg(test)]
+#[path = "inbound_test.rs"]
+mod inbound_test;

@@ -25,6 +25,7 @@ mod policy;
 pub(crate) mod rds;
 pub(crate) mod route;
 mod tcp;
+mod termination;
 pub(crate) mod tls;
 mod traffic;
 pub(crate) mod unit;

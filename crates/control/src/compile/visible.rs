@@ -3,13 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use heddle_resource::{
-    Key, ObjectRef, Spec,
-    istio::{ConnectionPoolSettings, OutboundMode, Sidecar, WorkloadSelector},
+    Key, Spec,
+    istio::{ConnectionPoolSettings, OutboundMode, ServerTlsSettings, Sidecar, WorkloadSelector},
 };
 
 use super::{cx::Cx, unit::Value};
 use crate::{
-    finding::{Finding, code},
     scope::Role,
     world::{Protocol, Service, VirtualServiceEntry, host},
 };
@@ -28,6 +27,8 @@ pub(crate) struct Policy {
     pub(crate) allow_any: bool,
     /// The Sidecar that applies.
     pub(crate) sidecar: Option<Key>,
+    /// It has a selector: Secrets that it names are for the workloads that it selects.
+    pub(crate) selects: bool,
     /// What it takes for the workload, instead of the ports of the services that select it.
     pub(crate) ingress: Vec<Ingress>,
     /// Limits and times of the connections to the workload, where an ingress listener has none.
@@ -43,8 +44,8 @@ pub(crate) struct Ingress {
     pub(crate) endpoint: Option<Arc<str>>,
     /// Limits and times of the connections to the workload.
     pub(crate) pool: Option<ConnectionPoolSettings>,
-    /// Asks for TLS, which is not built: its connections are closed.
-    pub(crate) denied: bool,
+    /// Its connections are TLS, which is ended here.
+    pub(crate) tls: Option<ServerTlsSettings>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -125,23 +126,24 @@ pub(super) fn policy(cx: &Cx<'_>) -> Value {
         if !spec.egress.is_empty() {
             policy.egress = Some(egress(&spec, cx.namespace()));
         }
-        for (n, listener) in spec.ingress.iter().enumerate() {
+        for listener in &spec.ingress {
             let Some(port) = &listener.port else { continue };
-            let denied = listener.tls.is_some();
-            if denied {
-                let at = ObjectRef { key: key.clone(), field: format!("spec.ingress[{n}].tls").into() };
-                let message = "terminating TLS is not built yet: connections are closed";
-                cx.report(Finding::new(code::DENIED, at, message));
-            }
+            let protocol = Protocol::parse(&port.protocol)
+                .unwrap_or_else(|| Protocol::of_port("TCP", None, &port.name, port.number));
             policy.ingress.push(Ingress {
                 port: port.number,
-                protocol: Protocol::parse(&port.protocol)
-                    .unwrap_or_else(|| Protocol::of_port("TCP", None, &port.name, port.number)),
+                protocol: match (&listener.tls, protocol) {
+                    // What is said inside of the TLS that is ended here.
+                    (Some(_), Protocol::Https) => Protocol::Http,
+                    (Some(_), Protocol::Tls | Protocol::Detect) => Protocol::Tcp,
+                    _ => protocol,
+                },
                 endpoint: Some(&*listener.default_endpoint).filter(|text| !text.is_empty()).map(Into::into),
                 pool: listener.connection_pool.clone(),
-                denied,
+                tls: listener.tls.clone(),
             });
         }
+        policy.selects = spec.workload_selector.as_ref().is_some_and(|selector| !selector.is_empty());
         policy.pool.clone_from(&spec.inbound_connection_pool);
         policy.sidecar = Some(key);
     }

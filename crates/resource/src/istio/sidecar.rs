@@ -29,8 +29,9 @@ described! {
         /// Where the workload listens: `127.0.0.1:PORT`, `0.0.0.0:PORT`, `[::1]:PORT` or
         /// `unix:///path` (`unix://@name`).
         acts "defaultEndpoint" default_endpoint: String;
-        /// TLS of the listener.
-        denies "tls" tls: Option<ServerTlsSettings>;
+        /// TLS that is ended here: `SIMPLE` or `MUTUAL`, with files of the proxy's machine, or with `credentialName` where the
+        /// Sidecar has a `workloadSelector`. Inside of it is what the port's protocol says; `HTTPS` is HTTP.
+        acts "tls" tls: Option<ServerTlsSettings>;
         /// Connections to the workload.
         acts "connectionPool" connection_pool: Option<ConnectionPoolSettings>;
     }

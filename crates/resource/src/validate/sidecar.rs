@@ -22,8 +22,9 @@ pub(super) fn check(spec: &Sidecar, at: &mut Judge<'_>) {
         at.field("workloadSelector.labels").labels(&selector.labels);
         at.field("workloadSelector.matchLabels").labels(&selector.match_labels);
     }
+    let selects = spec.workload_selector.as_ref().is_some_and(|selector| !selector.is_empty());
     for (index, listener) in spec.ingress.iter().enumerate() {
-        ingress(listener, &mut at.item("ingress", index));
+        ingress(listener, selects, &mut at.item("ingress", index));
     }
     let ports = |numbers: Vec<u16>| numbers.iter().map(u16::to_string).collect::<Vec<_>>();
     let inbound = ports(spec.ingress.iter().filter_map(|l| l.port.as_ref()).map(|p| p.number).collect());
@@ -59,7 +60,7 @@ fn bind(bind: &str, at: &mut Judge<'_>) {
     }
 }
 
-fn ingress(listener: &IngressListener, at: &mut Judge<'_>) {
+fn ingress(listener: &IngressListener, selects: bool, at: &mut Judge<'_>) {
     bind(&listener.bind, at);
     let Some(port) = &listener.port else { return at.field("port").missing("a port") };
     at.field("port.number").port(port.number);
@@ -72,14 +73,23 @@ fn ingress(listener: &IngressListener, at: &mut Judge<'_>) {
         if !matches!(tls.mode.unwrap_or_default(), ServerTlsMode::Simple | ServerTlsMode::Mutual) {
             at.field("mode").error("HDL0113", "not a mode of a sidecar's listener", "", "SIMPLE or MUTUAL");
         }
-        let secrets = !tls.credential_name.is_empty() || !tls.credential_names.is_empty();
-        if secrets
+        if !tls.credential_names.is_empty()
             || tls.https_redirect
             || !tls.subject_alt_names.is_empty()
             || !tls.tls_certificates.is_empty()
         {
-            let message = "httpsRedirect, credentials, subjectAltNames and tlsCertificates are for gateways";
-            at.error("HDL0113", message, "", "files of one certificate");
+            let message =
+                "httpsRedirect, credentialNames, subjectAltNames and tlsCertificates are for gateways";
+            at.error("HDL0113", message, "", "one certificate");
+        }
+        let secrets = !tls.credential_name.is_empty() || !tls.ca_cert_credential_name.is_empty();
+        if secrets && !selects {
+            let message = "Secrets go to the workloads that the Sidecar selects, and it selects none";
+            at.field("credentialName").error("HDL0113", message, "", "a workloadSelector, or files");
+        }
+        let files = !tls.server_certificate.is_empty() && !tls.private_key.is_empty();
+        if tls.credential_name.is_empty() && !files {
+            at.missing("serverCertificate and privateKey, or credentialName");
         }
     }
     if let Some(settings) = &listener.connection_pool {

@@ -1,6 +1,8 @@
 //! TLS as the control plane serves it, carried by real Envoy and by our own proxy: ended, demanded of clients, passed through, started towards
 //! backends; and certificates that are renewed while connections come.
 
+mod ingress;
+
 use std::{future::pending, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use heddle_control::{Control, ControlConfig};
