@@ -44,8 +44,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// From which share of memory on, in percent, threads are asked for what they have freed, and how often.
 const SHORT: u64 = 80;
 const GIVE_BACK: Duration = Duration::from_secs(1);
-/// How long after much was freed they are asked where memory is not short: what follows from a change is done by then.
-const SETTLED: Duration = Duration::from_secs(1);
+/// How long after much was freed they are asked where memory is not short: what follows from a change is done by then. It is
+/// before the pages of starting up are given back, which asking would touch again.
+const SETTLED: Duration = Duration::from_millis(500);
 /// Descriptors for what is no connection: listening sockets, the control plane, admin, files.
 const OWN_FILES: u64 = 64;
 /// The most descriptors that are left for connections to endpoints where nothing else is said.
