@@ -60,9 +60,9 @@ fn exercise(snapshot: &Snapshot, data: &[u8]) -> bool {
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
     for listener in snapshot.listeners.values() {
         let connection = Connection {
-            destination: local,
-            source: peer,
-            direct_source: peer.ip(),
+            destination: local.into(),
+            source: peer.into(),
+            direct_source: Some(peer.ip()),
             server_name: "h",
             transport_protocol: "raw_buffer",
             application_protocols: &["http/1.1"],
@@ -71,8 +71,8 @@ fn exercise(snapshot: &Snapshot, data: &[u8]) -> bool {
         let downstream = Downstream {
             listener: listener.clone(),
             chain: chain.clone(),
-            peer,
-            local,
+            peer: peer.into(),
+            local: local.into(),
             passed_on_by: None,
             original_dst: None,
             machine: None,

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Bound, ProxyConfig};
 use crate::conn::registry::Leaving;
 use crate::feed::{Ask, Dump};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Address, Snapshot};
 use crate::sockets::Sockets;
 use crate::telemetry::collect::Collected;
 use crate::worker::Published;
@@ -268,7 +268,7 @@ impl Plane {
     }
 
     /// Another process accepts at these addresses from now on, and is the proxy.
-    pub(crate) async fn leave_to(&self, taken: &[SocketAddr]) {
+    pub(crate) async fn leave_to(&self, taken: &[Address]) {
         self.lock_sockets().leave_to(taken, &self.workers);
         self.lent.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.settled().await;

@@ -1,5 +1,8 @@
 //! Listening sockets: bound before configuration arrives, handed to the workers when a listener wants their address.
 
+mod pipe;
+mod tcp;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -8,103 +11,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heddle_runtime::Workers;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{SockRef, Socket};
 
+use self::pipe::Pipe;
+use self::tcp::enough;
+pub(crate) use self::tcp::{Options, address_of, bind, ensure_free};
 use crate::config::WorkloadNetwork;
 use crate::conn::registry::Leaving;
-use crate::snapshot::{Listener, Name, Snapshot};
+use crate::snapshot::{Address, Listener, Name, Snapshot};
 use crate::worker::run::Message;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
 
-/// Binds `count` sockets to one address; with port 0 all get the port that the first was given.
-pub(crate) fn bind(address: SocketAddr, count: usize, options: Options) -> io::Result<Vec<Socket>> {
-    let mut sockets = Vec::with_capacity(count);
-    let mut address = address;
-    for _ in 0..count {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        if options.transparent {
-            // By this name for IPv6, too. Without the right to it the error would read as one of the port.
-            socket.set_ip_transparent_v4(true).map_err(|error| {
-                io::Error::other(format!("IP_TRANSPARENT: {error}; TPROXY takes CAP_NET_ADMIN"))
-            })?;
-        }
-        if options.freebind {
-            socket.set_freebind_v4(true)?;
-        }
-        // Inherited by accepted connections: saves a call for each.
-        socket.set_tcp_nodelay(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        if address.port() == 0
-            && let Some(actual) = socket.local_addr()?.as_socket()
-        {
-            address = actual;
-        }
-        sockets.push(socket);
-    }
-    Ok(sockets)
-}
-
-/// One socket for each worker at least. Where the system refuses more, workers share those that there are.
-pub(crate) fn enough(
-    mut sockets: Vec<Socket>,
-    address: SocketAddr,
-    count: usize,
-    options: Options,
-) -> Vec<Socket> {
-    let (there, missing) = (sockets.len(), count.saturating_sub(sockets.len()));
-    if missing == 0 {
-        return sockets;
-    }
-    match bind(address, missing, options) {
-        Ok(more) => sockets.extend(more),
-        Err(error) => {
-            tracing::warn!(%address, %error, "cannot open a socket for each worker; some share one");
-            let shared: Vec<_> = (0..missing)
-                .filter_map(|index| sockets.get(index % there.max(1))?.try_clone().ok())
-                .collect();
-            sockets.extend(shared);
-        }
-    }
-    sockets
-}
-
-/// Fails where another process listens already: with `SO_REUSEPORT` the kernel would share its connections out
-/// between that one and us, without a word.
-pub(crate) fn ensure_free(address: SocketAddr) -> io::Result<()> {
-    if address.port() == 0 {
-        return Ok(());
-    }
-    let probe = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Connections that are still closing do not matter, who listens does.
-    probe.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        probe.set_only_v6(true)?;
-    }
-    match probe.bind(&address.into()) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
-        // What else is wrong with it, the bind that counts will say.
-        _ => Ok(()),
-    }
-}
-
 /// Whether `[::]` stands beside `0.0.0.0` on a machine whose kernel knows no IPv6.
-fn other_family(address: SocketAddr, listener: &Listener, error: &io::Error) -> bool {
+fn other_family(address: Address, listener: &Listener, error: &io::Error) -> bool {
+    let Some(address) = address.socket() else { return false };
     let unknown = [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL].contains(&error.raw_os_error().unwrap_or(0));
-    let also = |other: &SocketAddr| other.is_ipv4() && other.ip().is_unspecified();
-    unknown && address.is_ipv6() && address.ip().is_unspecified() && listener.addresses.iter().any(also)
+    let also = |other: SocketAddr| other.is_ipv4() && other.ip().is_unspecified();
+    let mut others = listener.addresses.iter().filter_map(|other| other.socket());
+    unknown && address.is_ipv6() && address.ip().is_unspecified() && others.any(also)
 }
 
-/// The address of the first of some sockets.
-pub(crate) fn address_of(sockets: &[Socket]) -> Option<SocketAddr> {
-    sockets.first()?.local_addr().ok()?.as_socket()
+/// Why a listener cannot listen, and what to do.
+fn cannot_listen(address: Address, listener: &Listener, error: &io::Error) -> String {
+    let what = format!("listener {}", listener.name);
+    match address {
+        Address::Ip(at) => heddle_runtime::cannot_listen(at, &what, error),
+        Address::Pipe(path) => pipe::cannot_listen(path, &what, error),
+    }
 }
 
 /// The address that this machine has in the network it would reach others by. Nothing is sent: connecting a datagram
@@ -117,18 +52,26 @@ pub(crate) fn machine_address() -> Option<IpAddr> {
     (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
 }
 
-/// Socket options that a listener asks for.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Options {
-    pub(crate) transparent: bool,
-    pub(crate) freebind: bool,
-}
-
 /// An address that is served now.
 #[derive(Debug)]
 struct Serving {
     listener: Arc<Listener>,
     name: Name,
+    /// Its Unix socket.
+    pipe: Option<Pipe>,
+}
+
+impl Serving {
+    /// Another version of its listener.
+    fn follow(&mut self, address: Address, listener: Arc<Listener>) {
+        let mode = listener.mode(address);
+        if let Some(pipe) = self.pipe.as_ref().filter(|_| mode != self.listener.mode(address))
+            && let Err(error) = pipe.set_mode(mode)
+        {
+            tracing::warn!(%address, %error, "the socket's mode cannot be changed");
+        }
+        self.listener = listener;
+    }
 }
 
 /// An address that could not be opened.
@@ -143,22 +86,24 @@ pub(crate) struct Failed {
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
     /// Bound and not listening: addresses that were announced.
-    reserved: HashMap<SocketAddr, Vec<Socket>>,
-    serving: HashMap<SocketAddr, Serving>,
+    reserved: HashMap<Address, Vec<Socket>>,
+    serving: HashMap<Address, Serving>,
     /// Listeners without a socket, as of the last generation.
     redirected: HashMap<Name, Arc<Listener>>,
     /// How long connections of listeners that changed or went may stay.
     drain_time: Option<Duration>,
     /// Addresses that could not be bound, and why; tried again with each generation and by [`Sockets::follow`].
-    pub(crate) failed: BTreeMap<SocketAddr, Failed>,
+    pub(crate) failed: BTreeMap<Address, Failed>,
     /// Ports that this process has opened: another socket on one of them may be its own.
     own_ports: HashSet<u16>,
     /// Where captured connections come from, if that is another network, and at which addresses there.
     captured: Option<(Arc<dyn WorkloadNetwork>, Vec<SocketAddr>)>,
     /// Listening sockets of a predecessor that no flag has claimed: for the listeners that want their addresses.
-    offered: HashMap<SocketAddr, Vec<Socket>>,
+    offered: HashMap<Address, Vec<Socket>>,
     /// Nothing is opened or closed for the time being: another process is about to take over, or has not let go yet.
     held: bool,
+    /// What was inherited is the predecessor's yet.
+    borrowed: bool,
     /// Nothing is opened any more.
     closed: bool,
 }
@@ -172,12 +117,12 @@ impl Sockets {
     /// Keeps sockets for a listener that will come.
     pub(crate) fn reserve(&mut self, sockets: Vec<Socket>) {
         if let Some(address) = address_of(&sockets) {
-            self.reserved.insert(address, sockets);
+            self.reserved.insert(address.into(), sockets);
         }
     }
 
     /// Addresses that are served, with their listeners' names.
-    pub(crate) fn serving(&self) -> impl Iterator<Item = (SocketAddr, &Name)> {
+    pub(crate) fn serving(&self) -> impl Iterator<Item = (Address, &Name)> {
         self.serving.iter().map(|(address, serving)| (*address, &serving.name))
     }
 
@@ -186,16 +131,17 @@ impl Sockets {
         if self.closed || self.held {
             return;
         }
-        let mut wanted: HashMap<SocketAddr, Arc<Listener>> = HashMap::new();
+        let mut wanted: HashMap<Address, Arc<Listener>> = HashMap::new();
         for listener in snapshot.listeners.values().filter(|listener| listener.bind_to_port) {
             for address in &listener.addresses {
                 wanted.insert(*address, listener.clone());
             }
         }
-        let gone: Vec<SocketAddr> =
+        let gone: Vec<Address> =
             self.serving.keys().filter(|address| !wanted.contains_key(address)).copied().collect();
         for address in gone {
             if let Some(serving) = self.serving.remove(&address) {
+                self.remove_file(&serving);
                 workers.tell_all(|_| Message::Refuse(address));
                 self.drain(workers, &Leaving::Listener(serving.name));
             }
@@ -211,7 +157,7 @@ impl Sockets {
                     self.drain(workers, &Leaving::Changed(listener.clone()));
                 }
                 if let Some(serving) = self.serving.get_mut(&address) {
-                    serving.listener = listener;
+                    serving.follow(address, listener);
                 }
                 continue;
             }
@@ -224,11 +170,7 @@ impl Sockets {
                 // A machine without IPv6 has nobody who could come that way.
                 Err(error) if other_family(address, &listener, &error) => {}
                 Err(error) => {
-                    let reason = heddle_runtime::cannot_listen(
-                        address,
-                        &format!("listener {}", listener.name),
-                        &error,
-                    );
+                    let reason = cannot_listen(address, &listener, &error);
                     if self.failed.get(&address).is_none_or(|failed| failed.reason != reason) {
                         tracing::error!("{reason}; the other listeners go on, and this one is tried again");
                     }
@@ -260,43 +202,75 @@ impl Sockets {
     /// Why a listener could not listen if it came into force now: what failed, where, what to do.
     pub(crate) fn obstacle(&self, listener: &Listener) -> Option<String> {
         let addresses = listener.addresses.iter().filter(|_| listener.bind_to_port);
-        addresses
-            .filter(|address| {
-                !self.reserved.contains_key(address) && !self.own_ports.contains(&address.port())
-            })
-            .find_map(|address| {
-                let options = Options { transparent: listener.transparent, freebind: listener.freebind };
-                let tried = ensure_free(*address).and_then(|()| bind(*address, 1, options));
-                let what = format!("listener {}", listener.name);
-                let failed = tried.err().filter(|error| !other_family(*address, listener, error));
-                failed.map(|error| heddle_runtime::cannot_listen(*address, &what, &error))
-            })
+        addresses.filter(|address| !self.has(address)).find_map(|address| {
+            let tried = match address {
+                Address::Ip(at) => {
+                    ensure_free(*at).and_then(|()| bind(*at, 1, Options::of(listener)).map(drop))
+                }
+                pipe => Pipe::open(*pipe, listener.mode(*pipe)).map(|opened| opened.remove()),
+            };
+            let failed = tried.err().filter(|error| !other_family(*address, listener, error));
+            failed.map(|error| cannot_listen(*address, listener, &error))
+        })
+    }
+
+    /// Whether this process has an address, or may have it.
+    fn has(&self, address: &Address) -> bool {
+        match address {
+            Address::Ip(at) => self.reserved.contains_key(address) || self.own_ports.contains(&at.port()),
+            Address::Pipe(_) => self.serving.contains_key(address) || self.offered.contains_key(address),
+        }
+    }
+
+    /// The sockets of an address, one for each worker.
+    fn sockets(&mut self, at: SocketAddr, listener: &Listener, count: usize) -> io::Result<Vec<Socket>> {
+        let (address, options) = (Address::Ip(at), Options::of(listener));
+        if let Some(ready) = self.reserved.remove(&address).or_else(|| self.offered.remove(&address)) {
+            return Ok(enough(ready, at, count, options));
+        }
+        match &self.captured {
+            Some((network, outbound)) if outbound.contains(&at) => network.outbound(at, count),
+            _ => {
+                if !self.own_ports.contains(&at.port()) {
+                    ensure_free(at)?;
+                }
+                bind(at, count, options)
+            }
+        }
+    }
+
+    /// The Unix socket of a path: that of the listener which had it before, a predecessor's, or a new one.
+    fn pipe(&mut self, address: Address, path: &'static str, listener: &Listener) -> io::Result<Pipe> {
+        let before = self.serving.get(&address).and_then(|serving| serving.pipe.as_ref());
+        let offered = self.offered.remove(&address).and_then(|all| all.into_iter().next());
+        let pipe = match (before, offered) {
+            (Some(before), _) => before.try_clone()?,
+            (None, Some(socket)) => Pipe::of(socket, path),
+            (None, None) => return Pipe::open(address, listener.mode(address)),
+        };
+        pipe.set_mode(listener.mode(address))?;
+        Ok(pipe)
+    }
+
+    /// The file of a Unix socket goes with it, unless it is a predecessor's yet.
+    fn remove_file(&self, serving: &Serving) {
+        if let Some(pipe) = serving.pipe.as_ref().filter(|_| !self.borrowed) {
+            pipe.remove();
+        }
     }
 
     fn open(
         &mut self,
-        address: SocketAddr,
+        address: Address,
         listener: &Arc<Listener>,
         workers: &Workers<Message>,
     ) -> io::Result<()> {
-        let ready = self.reserved.remove(&address).or_else(|| self.offered.remove(&address));
-        let sockets = match ready {
-            Some(sockets) => {
-                let options = Options { transparent: listener.transparent, freebind: listener.freebind };
-                enough(sockets, address, workers.len(), options)
+        let (sockets, pipe) = match address {
+            Address::Ip(at) => (self.sockets(at, listener, workers.len())?, None),
+            Address::Pipe(path) => {
+                let pipe = self.pipe(address, path, listener)?;
+                (pipe.copies(workers.len())?, Some(pipe))
             }
-            None => match &self.captured {
-                Some((network, outbound)) if outbound.contains(&address) => {
-                    network.outbound(address, workers.len())?
-                }
-                _ => {
-                    let options = Options { transparent: listener.transparent, freebind: listener.freebind };
-                    if !self.own_ports.contains(&address.port()) {
-                        ensure_free(address)?;
-                    }
-                    bind(address, workers.len(), options)?
-                }
-            },
         };
         let backlog = listener.backlog.map_or(BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(BACKLOG));
         for socket in &sockets {
@@ -309,10 +283,13 @@ impl Sockets {
         for (index, socket) in sockets.into_iter().enumerate() {
             // With more sockets than workers some worker accepts from several: nobody else would.
             let worker = index % workers.len().max(1);
-            workers.tell(worker, Message::Accept { listener: listener.name.clone(), socket: socket.into() });
+            workers.tell(
+                worker,
+                Message::Accept { listener: listener.name.clone(), address, socket: socket.into() },
+            );
         }
-        self.own_ports.insert(address.port());
-        let serving = Serving { listener: listener.clone(), name: listener.name.clone() };
+        self.own_ports.extend(address.port());
+        let serving = Serving { listener: listener.clone(), name: listener.name.clone(), pipe };
         self.serving.insert(address, serving);
         Ok(())
     }
@@ -323,10 +300,15 @@ impl Sockets {
     }
 
     /// Takes what a predecessor listens on; nothing happens to it before [`Sockets::go_on`].
-    pub(crate) fn inherit(&mut self, sockets: HashMap<SocketAddr, Vec<Socket>>) {
-        self.own_ports.extend(sockets.keys().chain(self.reserved.keys()).map(SocketAddr::port));
+    pub(crate) fn inherit(&mut self, sockets: HashMap<Address, Vec<Socket>>) {
+        self.own_ports.extend(sockets.keys().chain(self.reserved.keys()).filter_map(|at| at.port()));
         self.offered = sockets;
-        self.held = true;
+        (self.held, self.borrowed) = (true, true);
+    }
+
+    /// What the predecessor listened on is this process' own from now on.
+    pub(crate) fn own(&mut self) {
+        self.borrowed = false;
     }
 
     /// Opens and closes nothing from now on.
@@ -341,20 +323,20 @@ impl Sockets {
     }
 
     /// The addresses whose sockets this process has; it closes those of its predecessor that no listener wants.
-    pub(crate) fn taken(&mut self) -> Vec<SocketAddr> {
+    pub(crate) fn taken(&mut self) -> Vec<Address> {
         self.offered.clear();
         self.serving.keys().chain(self.reserved.keys()).copied().collect()
     }
 
     /// Copies of what is bound and not accepted from.
-    pub(crate) fn lend(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
+    pub(crate) fn lend(&self) -> io::Result<Vec<(Address, OwnedFd)>> {
         let all =
             self.reserved.iter().flat_map(|(address, sockets)| sockets.iter().map(move |s| (address, s)));
         all.map(|(address, socket)| Ok((*address, socket.try_clone()?.into()))).collect()
     }
 
     /// Leaves the sockets of these addresses to another process, and closes the others.
-    pub(crate) fn leave_to(&mut self, taken: &[SocketAddr], workers: &Workers<Message>) {
+    pub(crate) fn leave_to(&mut self, taken: &[Address], workers: &Workers<Message>) {
         for address in taken {
             if self.serving.remove(address).is_some() {
                 workers.tell_all(|_| Message::Leave(*address));
@@ -366,7 +348,8 @@ impl Sockets {
     /// Closes every listening socket, for good.
     pub(crate) fn close(&mut self, workers: &Workers<Message>) {
         self.closed = true;
-        for address in self.serving.drain().map(|(address, _)| address) {
+        for (address, serving) in std::mem::take(&mut self.serving) {
+            self.remove_file(&serving);
             workers.tell_all(|_| Message::Refuse(address));
         }
         self.reserved.clear();

@@ -36,6 +36,12 @@ const FORMAT: &str = "%REQ(X-CASE)% %REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:P
     %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS_NUMBER% trailer=%TRAILER(GRPC-MESSAGE)% meta=%DYNAMIC_METADATA(a:b)% \
     vc=%VIRTUAL_CLUSTER_NAME% 100%%";
 
+/// The ends of a connection, and what others are told of them.
+const ENDS: &str = "%REQ(X-CASE)% remote=%DOWNSTREAM_REMOTE_ADDRESS% host=%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% \
+    port=%DOWNSTREAM_REMOTE_PORT% local=%DOWNSTREAM_LOCAL_ADDRESS% own=%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT% \
+    at=%DOWNSTREAM_LOCAL_PORT% direct=%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% xff=%REQ(X-FORWARDED-FOR)% \
+    outside=%REQ(X-ENVOY-EXTERNAL-ADDRESS)% code=%RESPONSE_CODE%";
+
 /// Members whose values are the same at both.
 const JSON: [(&str, &str); 14] = [
     ("case", "%REQ(X-CASE)%"),
@@ -96,13 +102,14 @@ struct Logs {
 }
 
 impl Logs {
-    const NAMES: [&'static str; 5] = ["text", "json", "omitted", "errors", "tcp"];
+    const NAMES: [&'static str; 6] = ["text", "json", "omitted", "errors", "tcp", "pipe"];
 
     fn of(&self, name: &str) -> Vec<accesslog::AccessLog> {
         let path = self.dir.join(name);
         vec![match name {
             "json" => log_to(&path, json(), false),
             "omitted" => log_to(&path, json(), true),
+            "pipe" => log_to(&path, text(&format!("{ENDS}\n")), false),
             "errors" => {
                 let comparison = accesslog::ComparisonFilter {
                     op: 1,
@@ -120,9 +127,16 @@ impl Logs {
         }]
     }
 
+    /// Where HTTP is served at a Unix socket.
+    fn socket(&self) -> PathBuf {
+        self.dir.join("front.sock")
+    }
+
     fn read(&self, name: &str) -> Vec<String> {
         let all = std::fs::read_to_string(self.dir.join(name)).unwrap_or_default();
-        all.lines().map(str::to_owned).collect()
+        // The path of a socket in there is the one thing that must differ.
+        let dir = self.dir.to_str().unwrap();
+        all.lines().map(|line| line.replace(dir, "DIR")).collect()
     }
 }
 
@@ -236,7 +250,12 @@ impl World {
             name: name.to_owned(),
             config_type: Some(listener_proto::filter::ConfigType::TypedConfig(any(name, &proxy))),
         };
-        vec![http, listener("tcp", tcp_at, filter)]
+        // At a Unix socket, where nobody has an address.
+        manager.access_log = logs.of("pipe");
+        manager.use_remote_address = Some(protobuf::BoolValue { value: true });
+        let mut pipe = listener("pipe", at, http_filter(&manager));
+        pipe.address = Some(kit::pipe(logs.socket().to_str().unwrap()));
+        vec![http, listener("tcp", tcp_at, filter), pipe]
     }
 }
 
@@ -379,7 +398,11 @@ async fn load(at: SocketAddr, tcp_at: SocketAddr) {
 }
 
 /// What differs on purpose, by case and the beginning of the word.
-const FREE: [(&str, &[&str]); 8] = [
+const FREE: [(&str, &[&str]); 10] = [
+    // A Unix socket has no port: `-` here, as all that is not there, and nothing there.
+    ("pipe", &["port=", "at="]),
+    // Envoy adds whether the system took its time to say no.
+    ("no-pipe", &["details", "why="]),
     // An answer to what is no request has no body here.
     ("-", &["out=", "type=", "bytes_out"]),
     // Where it had come to when its client left is a matter of luck.
@@ -456,7 +479,12 @@ async fn lines_are_those_of_envoy() {
     .await;
     load(at, tcp_at).await;
     load(mesh.address, own_tcp).await;
-    let expected = [REQUESTS.len() + 6, REQUESTS.len() + 6, REQUESTS.len() + 6, 8, 1];
+    for logs in [&theirs, &ours] {
+        let mut stream = tokio::net::UnixStream::connect(logs.socket()).await.unwrap();
+        stream.write_all(b"GET /up HTTP/1.1\r\nhost: shop.test\r\nx-case: pipe\r\n\r\n").await.unwrap();
+        kit::backend::read_message(&mut stream, &mut Vec::new()).await.expect("an answer");
+    }
+    let expected = [REQUESTS.len() + 6, REQUESTS.len() + 6, REQUESTS.len() + 6, 8, 1, 1];
     let complete =
         |logs: &Logs| Logs::NAMES.iter().zip(expected).all(|(name, count)| logs.read(name).len() >= count);
     for _ in 0..200 {

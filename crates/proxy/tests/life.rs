@@ -296,7 +296,7 @@ async fn starts_from_disk_without_a_control_plane() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), ready).await.expect("it is ready without a control plane");
-    let at = proxy.snapshot().listeners.values().next().unwrap().addresses[0];
+    let at = proxy.snapshot().listeners.values().next().unwrap().addresses[0].socket().unwrap();
     assert_eq!(Client::new(TcpStream::connect(at).await.unwrap()).get("/").await.1, "one");
     proxy.stop().await;
     std::fs::remove_dir_all(&dir).unwrap();

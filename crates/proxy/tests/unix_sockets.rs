@@ -1,19 +1,27 @@
-//! Unix sockets: endpoints behind one, with nginx there, and what the proxy says of them.
+//! Unix sockets: endpoints behind one, with nginx there, listeners at one, with curl before it, and what the proxy says of them.
 
 mod kit;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::config::listener::v3 as listener_proto;
 use envoy_types::pb::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{CommonTlsContext, UpstreamTlsContext};
-use kit::backend::{Client, Reply, serve_pipe, within};
+use envoy_types::pb::google::protobuf::UInt32Value;
+use heddle_xds::Encoded;
+use kit::backend::{Backend, Client, Reply, read_message, serve_pipe, within};
+use kit::http_filter;
 use kit::peer::{Folder, Running, find};
 use kit::tls::{Authority, Leaf, socket, trusting, validated_by};
-use kit::{Mesh, at_pipe, encoded_cluster, encoded_listener, http, http2, listener, tcp_filter, to_cluster};
+use kit::{
+    Mesh, at_pipe, encoded_cluster, encoded_listener, http, http2, listener, static_cluster, tcp_filter,
+    to_cluster,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 
@@ -215,4 +223,97 @@ async fn the_proxy_protocol_goes_over_a_unix_socket() {
     let from = client.stream.local_addr().unwrap().port();
     let said = client.until("\r\n").await;
     assert_eq!(said, format!("PROXY TCP4 127.0.0.1 127.0.0.1 {from} {}\r\n", mesh.address.port()));
+}
+
+/// The two routes of nobody's address: what comes by a Unix socket is in no range of addresses.
+fn at_front(at: std::net::SocketAddr, front: core::Address, up: &Cluster) -> Vec<Arc<Encoded>> {
+    let mut all = http(at, vec![to_cluster("/", "up")], std::slice::from_ref(up));
+    let manager = kit::connection_manager(vec![to_cluster("/", "up")]);
+    let mut made = listener("front", at, http_filter(&manager));
+    made.address = Some(front);
+    // Every IP address there is leads to a chain that closes.
+    let range = |prefix: &str| core::CidrRange {
+        address_prefix: prefix.to_owned(),
+        prefix_len: Some(UInt32Value { value: 0 }),
+    };
+    let everywhere = vec![range("0.0.0.0"), range("::")];
+    let matches = listener_proto::FilterChainMatch {
+        source_prefix_ranges: everywhere.clone(),
+        prefix_ranges: everywhere,
+        ..Default::default()
+    };
+    let closed = listener_proto::FilterChain { filter_chain_match: Some(matches), ..Default::default() };
+    made.filter_chains.push(closed);
+    all.push(encoded_listener(&made));
+    all
+}
+
+fn at_path(path: &Path, mode: u32) -> core::Address {
+    let pipe = core::Pipe { path: path.to_str().unwrap().to_owned(), mode };
+    core::Address { address: Some(core::address::Address::Pipe(pipe)) }
+}
+
+fn mode_of(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Some(std::fs::metadata(path).ok()?.permissions().mode() & 0o777)
+}
+
+async fn admin(mesh: &Mesh, path: &str) -> String {
+    String::from_utf8(mesh.admin("GET", path).await).unwrap()
+}
+
+async fn until(what: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !what().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(wait).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn curl_is_served_at_a_unix_socket() {
+    let Some(curl) = find("curl") else { return };
+    let (backend, dir) = (Backend::named("up").await, Folder::new());
+    let (path, kept) = (dir.0.join("front.sock"), dir.0.join("kept"));
+    let up = static_cluster("up", &[backend.address]);
+    // What a process that was killed leaves behind.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let mesh = Mesh::start(2, |at| at_front(at, at_path(&path, 0o600), &up)).await;
+    assert_eq!(mode_of(&path), Some(0o600));
+    for more in [&["--http1.1"][..], &["--http2-prior-knowledge"]] {
+        for _ in 0..8 {
+            let mut command = Command::new(&curl);
+            command.args(["-sS", "--max-time", "20", "--unix-socket"]).arg(&path).args(more);
+            command.arg("http://shop.test/");
+            assert_eq!(kit::peer::output(command).await, "up", "{more:?}");
+        }
+    }
+    let seen = backend.heads();
+    assert!(seen.iter().all(|head| !head.contains("x-forwarded-for")), "{seen:?}");
+    let shown = format!("front::{}", path.display());
+    assert!(admin(&mesh, "/listeners").await.contains(&shown));
+    let json = admin(&mesh, "/listeners?format=json").await;
+    let json: serde_json::Value = serde_json::from_str(json.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(json["listener_statuses"][0]["local_address"]["pipe"]["path"], path.to_str().unwrap());
+
+    // Another version with another mode, then another listener with the same socket: nobody is turned away.
+    let client = tokio::net::UnixStream::connect(&path).await.unwrap();
+    mesh.publish(at_front(mesh.address, at_path(&path, 0o660), &up));
+    until(async || mode_of(&path) == Some(0o660)).await;
+    let mut stream = client;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    assert!(read_message(&mut stream, &mut Vec::new()).await.unwrap().0.contains("200"));
+
+    // What is no socket is left alone, and the path that is not listened on any more is gone.
+    std::fs::write(&kept, "kept").unwrap();
+    mesh.publish(at_front(mesh.address, at_path(&kept, 0), &up));
+    until(async || !path.exists()).await;
+    until(async || admin(&mesh, "/listeners").await.contains("what is there is no socket; move it away"))
+        .await;
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), "kept");
+    std::fs::remove_file(&kept).unwrap();
+    until(async || std::os::unix::net::UnixStream::connect(&kept).is_ok()).await;
+    mesh.proxy.stop().await;
+    assert!(!kept.exists(), "it goes with the proxy");
 }

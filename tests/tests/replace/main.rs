@@ -7,6 +7,7 @@ mod backend;
 mod door;
 mod ending;
 mod load;
+mod pipe;
 mod secrets;
 mod streams;
 
@@ -42,7 +43,13 @@ impl Ground {
         let mesh = Mesh::start();
         let port = || heddle_runtime::free_port(Ipv4Addr::LOCALHOST.into()).unwrap();
         let (http, tcp) = (port(), port());
-        mesh.apply(&resources(http, tcp, backend::http().await.port(), backend::tcp().await.port()));
+        let socket = mesh.scratch.path().join("front.sock");
+        mesh.apply(&resources(
+            (http, tcp),
+            backend::http().await.port(),
+            backend::tcp().await.port(),
+            &socket,
+        ));
         let mut flags: Vec<String> = ["proxy", "--role", "gateway", "--gateway", "istio:default/front"]
             .into_iter()
             .chain(["--bind", "127.0.0.1", "--admin", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--xds"])
@@ -76,7 +83,8 @@ fn with_workers<'f>(flags: &'f [String], workers: &'f str) -> Vec<&'f str> {
     flags.iter().map(String::as_str).chain(["--workers", workers]).collect()
 }
 
-fn resources(http: u16, tcp: u16, shop: u16, echo: u16) -> String {
+fn resources((http, tcp): (u16, u16), shop: u16, echo: u16, socket: &std::path::Path) -> String {
+    let socket = socket.display();
     format!(
         "apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -96,6 +104,7 @@ spec:
   servers:
   - {{port: {{number: {http}, name: http, protocol: HTTP}}, hosts: ['{HOST}']}}
   - {{port: {{number: {tcp}, name: tcp, protocol: TCP}}, hosts: ['*']}}
+  - {{port: {{number: 0, name: socket, protocol: HTTP}}, bind: 'unix://{socket}', hosts: ['{HOST}']}}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService

@@ -6,7 +6,7 @@ use envoy_types::pb::{
     envoy::{
         config::core::v3::{
             Address, AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, HeaderValue,
-            HeaderValueOption, Http1ProtocolOptions, RuntimeFractionalPercent, SocketAddress,
+            HeaderValueOption, Http1ProtocolOptions, Pipe, RuntimeFractionalPercent, SocketAddress,
             TypedExtensionConfig, address, config_source::ConfigSourceSpecifier, data_source,
             header_value_option::HeaderAppendAction, http1_protocol_options, socket_address::PortSpecifier,
         },
@@ -38,6 +38,12 @@ pub(crate) fn boolean(value: bool) -> Option<BoolValue> {
 
 pub(crate) fn uint(value: u32) -> Option<UInt32Value> {
     Some(UInt32Value { value })
+}
+
+/// A Unix socket; `@NAME` is abstract.
+pub(crate) fn pipe_address(path: &str) -> Address {
+    let pipe = Pipe { path: path.to_owned(), ..Default::default() };
+    Address { address: Some(address::Address::Pipe(pipe)) }
 }
 
 pub(crate) fn socket_address(address: SocketAddr) -> Address {

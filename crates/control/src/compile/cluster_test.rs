@@ -3,7 +3,7 @@
 use envoy_types::pb::envoy::{
     config::{
         cluster::v3::circuit_breakers::Thresholds,
-        core::v3::{Address, Pipe, address},
+        core::v3::Address,
         endpoint::v3::lb_endpoint::HostIdentifier,
         listener::v3::{Listener, filter::ConfigType},
     },
@@ -17,7 +17,7 @@ use prost::Message;
 use serde_json::json;
 
 use crate::{
-    compile::build::host_address,
+    compile::build::{host_address, pipe_address},
     kit::{Seen, sidecar, sidecar_with, world},
 };
 
@@ -147,9 +147,7 @@ fn a_sidecar_says_where_the_workload_listens() {
     assert_eq!(workload(&ingress("0.0.0.0:9000")), [host_address("127.0.0.1", 9000)]);
     assert_eq!(workload(&ingress("[::1]:9000")), [host_address("::1", 9000)]);
     for path in ["/run/web.sock", "@web"] {
-        let pipe = Pipe { path: path.to_owned(), ..Default::default() };
-        let socket = Address { address: Some(address::Address::Pipe(pipe)) };
-        assert_eq!(workload(&ingress(&format!("unix://{path}"))), [socket]);
+        assert_eq!(workload(&ingress(&format!("unix://{path}"))), [pipe_address(path)]);
     }
 }
 

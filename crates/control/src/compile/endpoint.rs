@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use envoy_types::pb::envoy::config::{
-    core::v3::{Address, HealthStatus, Locality, Pipe, address},
+    core::v3::{HealthStatus, Locality},
     endpoint::v3::{ClusterLoadAssignment, Endpoint as Target, LbEndpoint, LocalityLbEndpoints, lb_endpoint},
 };
 use heddle_resource::ObjectRef;
@@ -15,7 +15,7 @@ use prost::Message;
 use serde_json::Value as Json;
 
 use super::{
-    build::{host_address, uint},
+    build::{host_address, pipe_address, uint},
     canonical::{self, field},
     cluster::outbound_name,
     cx::Cx,
@@ -133,9 +133,7 @@ fn total_weight(members: &[(&Endpoint, u16)]) -> u32 {
 
 fn lb_endpoint(endpoint: &Endpoint, port: u16) -> LbEndpoint {
     let address = match endpoint.address.strip_prefix("unix://") {
-        Some(path) => Address {
-            address: Some(address::Address::Pipe(Pipe { path: path.to_owned(), ..Default::default() })),
-        },
+        Some(path) => pipe_address(path),
         None => host_address(&endpoint.address, port),
     };
     let by_name = endpoint.address.parse::<std::net::IpAddr>().is_err() && !is_socket(&endpoint.address);

@@ -15,7 +15,7 @@ use heddle_resource::istio::{Server, ServerTlsMode};
 use heddle_xds::ResourceType;
 
 use super::{
-    build::socket_address,
+    build::{pipe_address, socket_address},
     canonical::{self, RouteDraft},
     cluster::BLACK_HOLE,
     cx::Cx,
@@ -116,15 +116,10 @@ fn serving<'a>(cx: &Cx<'a>) -> Vec<Serving<'a>> {
     found
 }
 
-/// The ports that are served; the protocol of a port's first server is the port's.
+/// The ports that are served; the protocol of a port's first server is the port's. Port 0 stands for a Unix socket.
 pub(super) fn by_port<'a>(cx: &Cx<'a>) -> BTreeMap<u16, Vec<Serving<'a>>> {
     let mut ports: BTreeMap<u16, Vec<Serving<'a>>> = BTreeMap::new();
     for server in serving(cx) {
-        if server.server.bind.starts_with("unix://") {
-            let message = "unix sockets are not listened on yet: the server is left out";
-            cx.report(Finding::new(code::LEFT_OUT, server.field(".bind"), message));
-            continue;
-        }
         let others = ports.entry(server.port()).or_default();
         let (port, first) = (server.port(), others.first());
         if first.is_some_and(|first| family(first.protocol) != family(server.protocol)) {
@@ -190,15 +185,18 @@ pub(super) fn bound<'a>(cx: &Cx<'a>, servers: &[Serving<'_>]) -> Vec<&'a Arc<Vir
 pub(super) fn listener(cx: &Cx<'_>, port: u16) -> Value {
     let Some(servers) = by_port(cx).remove(&port) else { return Value::none() };
     let Some(first) = servers.first() else { return Value::none() };
-    let bind = match first.server.bind.parse() {
-        Ok(bind) => bind,
-        Err(_) => cx.bind(),
+    let (bind, address) = match first.server.bind.strip_prefix("unix://") {
+        Some(path) => (path.to_owned(), pipe_address(path)),
+        None => {
+            let bind = first.server.bind.parse().unwrap_or_else(|_| cx.bind());
+            (bind.to_string(), socket_address(SocketAddr::new(bind, port)))
+        }
     };
     let name = cx.name(format!("{bind}_{port}"));
     let mut resources = Resources::default();
     let mut listener = Listener {
         name: name.clone(),
-        address: Some(socket_address(SocketAddr::new(bind, port))),
+        address: Some(address),
         traffic_direction: TrafficDirection::Outbound as i32,
         ..Default::default()
     };

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use envoy_types::pb::envoy::config::{
-    core::v3::{Address, Pipe, TrafficDirection, TransportSocket, address},
+    core::v3::{Address, TrafficDirection, TransportSocket},
     listener::v3::{AdditionalAddress, FilterChain, FilterChainMatch, Listener},
     route::v3::{
         RetryPolicy, Route, RouteAction, RouteConfiguration, VirtualHost, route::Action,
@@ -14,7 +14,7 @@ use heddle_resource::{ObjectRef, istio::ConnectionPoolSettings};
 use heddle_xds::{ClientKind, ResourceType};
 
 use super::{
-    build::{boolean, duration, host_address, socket_address, uint},
+    build::{boolean, duration, host_address, pipe_address, socket_address, uint},
     cluster::{BLACK_HOLE, PASSTHROUGH, inbound_name},
     cx::Cx,
     hcm::{self, Routes, Side},
@@ -77,9 +77,7 @@ pub(super) fn workload_address(cx: &Cx<'_>, port: u16) -> Address {
     let declared = policy.ingress.iter().find(|ingress| ingress.port == port);
     match declared.and_then(|ingress| ingress.endpoint.as_deref()) {
         Some(endpoint) => match endpoint.strip_prefix("unix://") {
-            Some(path) => Address {
-                address: Some(address::Address::Pipe(Pipe { path: path.to_owned(), ..Default::default() })),
-            },
+            Some(path) => pipe_address(path),
             None => {
                 let own: Option<SocketAddr> = endpoint.parse().ok();
                 let host = if own.is_some_and(|own| own.is_ipv6()) { "::1" } else { "127.0.0.1" };

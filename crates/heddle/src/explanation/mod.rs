@@ -88,9 +88,9 @@ impl Question {
             if self.gateway.is_empty() { OUTBOUND } else { SocketAddr::new(OUTBOUND.ip(), target.port) };
         let source = SocketAddr::from(([127, 0, 0, 1], 40_000));
         let connection = Connection {
-            destination,
-            source,
-            direct_source: source.ip(),
+            destination: destination.into(),
+            source: source.into(),
+            direct_source: Some(source.ip()),
             server_name: target.server_name(),
             transport_protocol: if target.tls { "tls" } else { "raw_buffer" },
             application_protocols: if target.tls { &["h2", "http/1.1"] } else { &["http/1.1"] },
@@ -105,8 +105,8 @@ impl Question {
         let downstream = Downstream {
             listener,
             chain,
-            peer: source,
-            local: destination,
+            peer: source.into(),
+            local: destination.into(),
             passed_on_by: None,
             original_dst: None,
             machine: None,
@@ -169,14 +169,16 @@ impl Question {
 
     fn listener(&self, snapshot: &Snapshot, target: &Target) -> Result<Arc<Listener>, String> {
         let port = if self.gateway.is_empty() { OUTBOUND.port() } else { target.port };
-        let takes = |l: &&Arc<Listener>| l.bind_to_port && l.addresses.iter().any(|a| a.port() == port);
+        let takes = |l: &&Arc<Listener>| l.bind_to_port && l.addresses.iter().any(|a| a.port() == Some(port));
         if let Some(listener) = snapshot.listeners.values().find(takes) {
             return Ok(listener.clone());
         }
         let open: Vec<String> = snapshot
             .listeners
             .values()
-            .flat_map(|l| l.addresses.iter().map(|a| a.port().to_string()))
+            .flat_map(|l| {
+                l.addresses.iter().map(|a| a.port().map_or_else(|| a.to_string(), |port| port.to_string()))
+            })
             .collect();
         Err(match (self.gateway.as_str(), open.is_empty()) {
             ("", _) => "the workload has no outbound listener: is its namespace right?".to_owned(),

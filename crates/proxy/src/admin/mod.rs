@@ -245,10 +245,7 @@ fn listeners(plane: &Plane, as_json: bool) -> Answer {
     if as_json {
         let list: Vec<_> = serving
             .iter()
-            .map(|(name, address)| {
-                let socket = json!({ "address": address.ip().to_string(), "port_value": address.port() });
-                json!({ "name": name, "local_address": { "socket_address": socket } })
-            })
+            .map(|(name, address)| json!({ "name": name, "local_address": clusters::address_json(*address) }))
             .collect();
         let failed: Vec<_> = sockets
             .failed

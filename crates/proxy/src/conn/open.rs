@@ -24,7 +24,7 @@ use crate::http::h2;
 use crate::http::head::Scheme;
 use crate::http::serve::Connection;
 use crate::snapshot::{
-    Codec, FilterChain, HttpConnectionManager, Inspect, Listener, NetworkFilter, ProxyProtocol,
+    Address, Codec, FilterChain, HttpConnectionManager, Inspect, Listener, NetworkFilter, ProxyProtocol,
 };
 use crate::tcp::{Dialled, Relay};
 use crate::worker::Worker;
@@ -34,7 +34,7 @@ pub(crate) fn open(
     worker: Rc<Worker>,
     bound: Arc<Listener>,
     stream: TcpStream,
-    peer: SocketAddr,
+    peer: Address,
     registered: Registered,
 ) -> Serving {
     let Some((opening, wire)) = Opening::new(worker, bound, stream, peer) else { return Serving::Over };
@@ -79,10 +79,10 @@ struct Opening {
     worker: Rc<Worker>,
     listener: Arc<Listener>,
     /// The client.
-    peer: SocketAddr,
+    peer: Address,
     /// The other end of the socket.
-    direct: SocketAddr,
-    local: SocketAddr,
+    direct: Address,
+    local: Address,
     original_dst: Option<SocketAddr>,
 }
 
@@ -109,13 +109,23 @@ impl Opening {
         worker: Rc<Worker>,
         bound: Arc<Listener>,
         stream: TcpStream,
-        peer: SocketAddr,
+        peer: Address,
     ) -> Option<(Self, Wire)> {
-        let local = stream.local_addr().ok()?;
-        let original_dst = match bound.use_original_dst || bound.inspect.original_dst {
-            true if bound.transparent => handed_over(&bound, local),
-            true => original_dst(&stream).filter(|destination| *destination != local),
-            false => None,
+        let (local, asked) = match peer {
+            Address::Ip(_) => {
+                let local = stream.local_addr().ok()?;
+                (
+                    Address::Ip(local),
+                    Some(local).filter(|_| bound.use_original_dst || bound.inspect.original_dst),
+                )
+            }
+            // Nobody redirects to a Unix socket.
+            Address::Pipe(_) => (peer, None),
+        };
+        let original_dst = match asked {
+            Some(local) if bound.transparent => handed_over(&bound, local),
+            Some(local) => original_dst(&stream).filter(|destination| *destination != local),
+            None => None,
         };
         let listener = match original_dst {
             Some(destination) if bound.use_original_dst => worker.listener_for(destination).unwrap_or(bound),
@@ -221,8 +231,8 @@ impl Opening {
             Header::Whole { len, ends, .. } => {
                 wire.consume(len);
                 if let Some(ends) = ends {
-                    self.peer = ends.source;
-                    self.original_dst = Some(ends.destination).filter(|end| *end != self.local);
+                    self.peer = ends.source.into();
+                    self.original_dst = Some(ends.destination).filter(|end| self.local != *end);
                 }
                 Some(())
             }
@@ -233,7 +243,7 @@ impl Opening {
 
     fn chain(&self, transport: &str, server_name: &str, protocols: &[&str]) -> Option<Arc<FilterChain>> {
         let connection = chain::Connection {
-            destination: self.original_dst.unwrap_or(self.local),
+            destination: self.original_dst.map_or(self.local, Address::Ip),
             source: self.peer,
             direct_source: self.direct.ip(),
             server_name,
@@ -258,8 +268,7 @@ impl Opening {
             let clear = plain.as_ref().filter(|chain| chain.tls.is_none());
             match clear.map(|chain| &chain.filter) {
                 Some(NetworkFilter::Tcp(proxy)) => {
-                    let ends =
-                        Ends { source: self.peer, destination: self.original_dst.unwrap_or(self.local) };
+                    let ends = Ends::of(self.peer, self.original_dst.map_or(self.local, Address::Ip));
                     Relay::dial(&self.worker, self.original_dst, proxy, ends).await.ok()
                 }
                 _ => None,
@@ -332,10 +341,9 @@ impl Opening {
 /// Where a connection was going that the kernel handed over as it was (TPROXY): our end has that address. `None` when
 /// the listener itself was dialled.
 fn handed_over(listener: &Listener, local: SocketAddr) -> Option<SocketAddr> {
-    let own = |own: &SocketAddr| {
-        own.port() == local.port() && (own.ip() == local.ip() || own.ip().is_unspecified())
-    };
-    (!listener.addresses.iter().any(own)).then_some(local)
+    let own =
+        |own: SocketAddr| own.port() == local.port() && (own.ip() == local.ip() || own.ip().is_unspecified());
+    (!listener.addresses.iter().filter_map(|address| address.socket()).any(own)).then_some(local)
 }
 
 /// Where a redirected connection was going (`SO_ORIGINAL_DST`).

@@ -4,6 +4,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::snapshot::Address;
+
 /// The first bytes of version 2.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The first bytes of version 1.
@@ -29,6 +31,14 @@ pub(crate) struct Ends {
     pub(crate) source: SocketAddr,
     /// Where it came in.
     pub(crate) destination: SocketAddr,
+}
+
+impl Ends {
+    /// The ends of a connection whose ends have IP addresses. Of others the next proxy is not told: the connection is said to
+    /// be our own.
+    pub(crate) fn of(source: Address, destination: Address) -> Option<Self> {
+        Some(Self { source: source.socket()?, destination: destination.socket()? })
+    }
 }
 
 /// How far the header is.

@@ -1,21 +1,21 @@
 //! Which filter chain of a listener takes a connection (`FilterChainMatch`).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::snapshot::{ChainMatch, FilterChain, Listener, SourceType};
+use crate::snapshot::{Address, ChainMatch, FilterChain, Listener, SourceType};
 
 /// What is known of a connection before its filter chain is chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection<'c> {
     /// Where it was going: the original destination if it was redirected, else our end.
-    pub destination: SocketAddr,
+    pub destination: Address,
     /// The other end (after the PROXY protocol).
-    pub source: SocketAddr,
-    /// The other end of the socket.
-    pub direct_source: IpAddr,
+    pub source: Address,
+    /// The other end of the socket, if it has an IP address.
+    pub direct_source: Option<IpAddr>,
     /// SNI; empty when there is none.
     pub server_name: &'c str,
     /// `tls`, `raw_buffer`, or empty when nothing looked.
@@ -39,7 +39,7 @@ pub fn match_filter_chain<'l>(
         left.retain(|chain| best.is_some() && score(&chain.matches) == best);
     };
     step(&|m| match m.destination_port {
-        Some(port) => (port == connection.destination.port()).then_some(1),
+        Some(port) => (Some(port) == connection.destination.port()).then_some(1),
         None => Some(0),
     });
     step(&|m| range_score(&m.destinations, connection.destination.ip()));
@@ -56,7 +56,9 @@ pub fn match_filter_chain<'l>(
         Some(u32::MAX - u32::try_from(place).unwrap_or(u32::MAX - 1))
     });
     step(&|m| range_score(&m.direct_sources, connection.direct_source));
-    let local = connection.source.ip().is_loopback() || connection.source.ip() == connection.destination.ip();
+    // Who comes by a Unix socket is on this machine.
+    let own = |ip: IpAddr| ip.is_loopback() || Some(ip) == connection.destination.ip();
+    let local = connection.source.ip().is_none_or(own);
     step(&|m| match m.source_type {
         SourceType::Any => Some(0),
         SourceType::SameIpOrLoopback => local.then_some(1),
@@ -67,17 +69,18 @@ pub fn match_filter_chain<'l>(
         if m.source_ports.is_empty() {
             return Some(0);
         }
-        m.source_ports.contains(&connection.source.port()).then_some(1)
+        connection.source.port().filter(|port| m.source_ports.contains(port)).map(|_| 1)
     });
     left.first().copied().or(listener.default_chain.as_ref())
 }
 
 /// Longest prefix that contains the address; no range at all is the worst match.
-fn range_score(ranges: &[IpNet], address: IpAddr) -> Option<u32> {
+/// What has no IP address is in none.
+fn range_score(ranges: &[IpNet], address: Option<IpAddr>) -> Option<u32> {
     if ranges.is_empty() {
         return Some(0);
     }
-    let address = address.to_canonical();
+    let address = address?.to_canonical();
     ranges.iter().filter(|net| net.contains(&address)).map(|net| 1 + u32::from(net.prefix_len())).max()
 }
 

@@ -18,6 +18,7 @@ fn chain(name: &str, matches: ChainMatch) -> Arc<FilterChain> {
 fn listener(chains: Vec<Arc<FilterChain>>, default: bool) -> Listener {
     Listener {
         name: Name::new("l"),
+        modes: Box::default(),
         addresses: Default::default(),
         bind_to_port: true,
         use_original_dst: false,
@@ -37,11 +38,11 @@ fn listener(chains: Vec<Arc<FilterChain>>, default: bool) -> Listener {
 }
 
 fn connection<'c>(destination: &str, source: &str) -> Connection<'c> {
-    let source: SocketAddr = source.parse().unwrap();
+    let source: std::net::SocketAddr = source.parse().unwrap();
     Connection {
         destination: destination.parse().unwrap(),
-        source,
-        direct_source: source.ip(),
+        source: source.into(),
+        direct_source: Some(source.ip()),
         server_name: "",
         transport_protocol: "raw_buffer",
         application_protocols: &[],
@@ -123,7 +124,7 @@ fn earlier_criteria_decide_before_later_ones() {
         server_name: "a.com",
         transport_protocol: "tls",
         application_protocols: &["h2"],
-        direct_source: "9.9.9.9".parse().unwrap(),
+        direct_source: Some([9, 9, 9, 9].into()),
         ..connection("11.0.0.1:80", "1.2.3.4:5")
     };
     for (first, earlier) in in_order.iter().enumerate() {
@@ -155,4 +156,31 @@ fn the_default_chain_takes_what_nothing_matches() {
     let given = connection("11.0.0.1:80", "1.2.3.4:5");
     assert_eq!(chosen(&listener(only(), true), given), "default");
     assert_eq!(chosen(&listener(only(), false), given), "none");
+}
+
+/// Who comes by a Unix socket has no IP address: no range and no port is his, and he is on this machine.
+#[test]
+fn a_unix_socket_is_in_no_range() {
+    let all: Vec<IpNet> = ["0.0.0.0/0", "::/0"].map(|net| net.parse().unwrap()).into();
+    let any = ChainMatch::default;
+    let listener = listener(
+        vec![
+            chain("destination", ChainMatch { destinations: all.clone(), ..any() }),
+            chain("direct", ChainMatch { direct_sources: all.clone(), ..any() }),
+            chain("source", ChainMatch { sources: all, ..any() }),
+            chain("port", ChainMatch { destination_port: Some(0), ..any() }),
+            chain("from", ChainMatch { source_ports: vec![0], ..any() }),
+            chain("outside", ChainMatch { source_type: SourceType::External, ..any() }),
+            chain("here", ChainMatch { source_type: SourceType::SameIpOrLoopback, ..any() }),
+        ],
+        false,
+    );
+    let pipe = Address::pipe("/run/front.sock").unwrap();
+    let from = Connection {
+        destination: pipe,
+        source: pipe,
+        direct_source: None,
+        ..connection("10.0.0.1:1", "10.0.0.2:2")
+    };
+    assert_eq!(chosen(&listener, from), "here");
 }

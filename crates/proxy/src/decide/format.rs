@@ -1,11 +1,11 @@
 //! Header values with Envoy's command operators, parsed once.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 
 use super::Downstream;
 use super::matching::first_value;
 use crate::http::head::{RequestHead, ResponseHead, Version};
+use crate::snapshot::Address;
 
 /// A value: text and operators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -230,13 +230,14 @@ impl Operator {
                 value.is_some_and(|value| put(&value[..limit.unwrap_or(usize::MAX).min(value.len())]))
             }
             Operator::DirectAddress => show(out, downstream.direct_peer()),
-            Operator::DirectHost => show(out, downstream.direct_peer().ip()),
+            Operator::DirectHost => host(out, downstream.direct_peer()),
             Operator::RemoteAddress => show(out, downstream.peer),
-            Operator::RemoteHost => show(out, downstream.peer.ip()),
-            Operator::RemotePort => show(out, downstream.peer.port()),
-            Operator::LocalAddress => show(out, local(downstream)),
-            Operator::LocalHost => show(out, local(downstream).ip()),
-            Operator::LocalPort => show(out, local(downstream).port()),
+            Operator::RemoteHost => host(out, downstream.peer),
+            Operator::RemotePort => downstream.peer.port().is_some_and(|port| show(out, port)),
+            // Our end as Envoy means it: the original destination of a redirected connection.
+            Operator::LocalAddress => show(out, downstream.destination()),
+            Operator::LocalHost => host(out, downstream.destination()),
+            Operator::LocalPort => downstream.destination().port().is_some_and(|port| show(out, port)),
             Operator::Protocol => put(match context.request.version {
                 Version::Http10 => b"HTTP/1.0",
                 Version::Http11 => b"HTTP/1.1",
@@ -255,7 +256,10 @@ fn show(out: &mut Vec<u8>, value: impl std::fmt::Display) -> bool {
     write!(out, "{value}").is_ok()
 }
 
-/// Our end as Envoy means it: the original destination of a redirected connection.
-fn local(downstream: &Downstream) -> SocketAddr {
-    downstream.original_dst().unwrap_or(downstream.local)
+/// An address without its port; of a Unix socket, its path.
+fn host(out: &mut Vec<u8>, at: Address) -> bool {
+    match at {
+        Address::Ip(at) => show(out, at.ip()),
+        pipe => show(out, pipe),
+    }
 }

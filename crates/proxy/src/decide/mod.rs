@@ -40,7 +40,9 @@ use self::matching::is_grpc;
 use self::request::Request;
 use crate::conn::proxy_protocol::Ends;
 use crate::http::head::{Method, RequestHead, Scheme};
-use crate::snapshot::{FilterChain, HttpConnectionManager, Listener, NetworkFilter, RouteSource, Snapshot};
+use crate::snapshot::{
+    Address, FilterChain, HttpConnectionManager, Listener, NetworkFilter, RouteSource, Snapshot,
+};
 
 /// The connection a request came by.
 #[derive(Clone, Debug)]
@@ -50,11 +52,11 @@ pub struct Downstream {
     /// The filter chain chosen by [`match_filter_chain`].
     pub chain: Arc<FilterChain>,
     /// The other end (after the PROXY protocol).
-    pub peer: SocketAddr,
+    pub peer: Address,
     /// The other end of the socket, where the PROXY protocol told of another peer.
-    pub passed_on_by: Option<Box<SocketAddr>>,
+    pub passed_on_by: Option<Box<Address>>,
     /// Our end.
-    pub local: SocketAddr,
+    pub local: Address,
     /// Where it was going before it was redirected.
     pub original_dst: Option<Box<SocketAddr>>,
     /// This machine's address: what stands for a loopback peer in `x-forwarded-for`, and for us in copies of requests.
@@ -79,7 +81,7 @@ impl Downstream {
     }
 
     /// The other end of the socket.
-    pub fn direct_peer(&self) -> SocketAddr {
+    pub fn direct_peer(&self) -> Address {
         self.passed_on_by.as_deref().copied().unwrap_or(self.peer)
     }
 
@@ -89,13 +91,18 @@ impl Downstream {
     }
 
     /// The two ends as the next proxy is told them.
-    pub(crate) fn ends(&self) -> Ends {
-        Ends { source: self.peer, destination: self.original_dst().unwrap_or(self.local) }
+    pub(crate) fn ends(&self) -> Option<Ends> {
+        Ends::of(self.peer, self.destination())
     }
 
-    /// The peer's address, IPv4 as IPv4.
-    pub fn peer_ip(&self) -> IpAddr {
-        self.peer.ip().to_canonical()
+    /// Where it was going: to our end, unless it was redirected.
+    pub fn destination(&self) -> Address {
+        self.original_dst().map_or(self.local, Address::Ip)
+    }
+
+    /// The peer's IP address, if it has one, IPv4 as IPv4.
+    pub fn peer_ip(&self) -> Option<IpAddr> {
+        self.peer.ip().map(|ip| ip.to_canonical())
     }
 }
 

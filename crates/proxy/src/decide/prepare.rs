@@ -60,8 +60,8 @@ pub fn prepare<'s>(
     let edge = http.use_remote_address;
     forwarded(http, downstream, head);
     clean(http, downstream, head, edge);
-    if edge {
-        head.headers.set("x-envoy-external-address", downstream.peer_ip().to_string().as_bytes());
+    if edge && let Some(peer) = downstream.peer_ip() {
+        head.headers.set("x-envoy-external-address", peer.to_string().as_bytes());
     }
     if !http.via.is_empty() {
         append_via(&mut head.headers, &http.via);
@@ -160,8 +160,8 @@ fn normalize_port(http: &HttpConnectionManager, downstream: &Downstream, head: &
         StripPort::Keep => false,
         StripPort::Any => head.method != Method::Connect,
         StripPort::Matching => {
-            let local = downstream.original_dst().unwrap_or(downstream.local).port();
-            head.method != Method::Connect && host[colon + 1..] == *local.to_string().as_bytes()
+            let is_ours = |port: u16| host[colon + 1..] == *port.to_string().as_bytes();
+            head.method != Method::Connect && downstream.destination().port().is_some_and(is_ours)
         }
     };
     if strip {
@@ -218,9 +218,10 @@ fn nominated(head: &mut RequestHead) {
 
 fn forwarded(http: &HttpConnectionManager, downstream: &Downstream, head: &mut RequestHead) {
     if http.use_remote_address {
-        if !http.skip_xff_append {
+        if !http.skip_xff_append
+            && let Some(peer) = downstream.peer_ip()
+        {
             // A loopback address says nothing to others, so Envoy puts its own in its place.
-            let peer = downstream.peer_ip();
             let own = downstream.machine.filter(|_| LOOPBACK.contains(&peer));
             append_list(&mut head.headers, "x-forwarded-for", own.unwrap_or(peer).to_string().as_bytes());
         }
@@ -230,8 +231,10 @@ fn forwarded(http: &HttpConnectionManager, downstream: &Downstream, head: &mut R
     } else if !head.headers.contains("x-forwarded-proto") {
         head.headers.set("x-forwarded-proto", downstream.scheme.as_str().as_bytes());
     }
-    if http.append_x_forwarded_port && !head.headers.contains("x-forwarded-port") {
-        let port = downstream.original_dst().unwrap_or(downstream.local).port();
+    if http.append_x_forwarded_port
+        && !head.headers.contains("x-forwarded-port")
+        && let Some(port) = downstream.destination().port()
+    {
         head.headers.set("x-forwarded-port", port.to_string().as_bytes());
     }
     head.scheme = match (&http.scheme_override, head.headers.get("x-forwarded-proto")) {

@@ -1,7 +1,6 @@
 //! The side of the process that is replaced.
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use tokio::sync::oneshot;
 use super::link::{Door, Link, MOST};
 use super::{Answer, GREETING, Handed, Hello, Kind, PROTOCOL, Ready, WAIT, Welcome};
 use crate::run::{End, Plane};
+use crate::snapshot::Address;
 use crate::worker::run::Message;
 
 /// A pause after the system refused a connection.
@@ -107,7 +107,7 @@ fn admit<'p>(link: &Link, plane: &'p Plane, hello: &Hello) -> Result<Turn<'p>, S
 }
 
 /// Hands everything over, and waits until the successor accepts; the addresses that it took.
-async fn give(link: &Link, plane: &Plane) -> io::Result<Vec<SocketAddr>> {
+async fn give(link: &Link, plane: &Plane) -> io::Result<Vec<Address>> {
     let welcome = Welcome {
         version: plane.config.version.clone(),
         pid: std::process::id(),
@@ -150,9 +150,9 @@ async fn everything(plane: &Plane) -> io::Result<Vec<(Handed, OwnedFd)>> {
     }
     for (what, socket) in plane.lent.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         let (kind, address) = match what {
-            crate::run::Lent::Admin(address) => (Kind::Admin, Some(*address)),
-            crate::run::Lent::NamesUdp(address) => (Kind::NamesUdp, Some(*address)),
-            crate::run::Lent::NamesTcp(address) => (Kind::NamesTcp, Some(*address)),
+            crate::run::Lent::Admin(address) => (Kind::Admin, Some((*address).into())),
+            crate::run::Lent::NamesUdp(address) => (Kind::NamesUdp, Some((*address).into())),
+            crate::run::Lent::NamesTcp(address) => (Kind::NamesTcp, Some((*address).into())),
             crate::run::Lent::Door => (Kind::Door, None),
         };
         all.push((Handed { kind, address }, socket.try_clone()?));

@@ -15,7 +15,6 @@ mod give;
 mod link;
 mod take;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +24,7 @@ pub(crate) use link::Door;
 pub(crate) use take::{Inherited, take};
 
 use crate::config::Bound;
+use crate::snapshot::Address;
 
 /// The version of what is said. Both must speak the same.
 const PROTOCOL: u32 = 1;
@@ -79,7 +79,7 @@ pub(crate) struct Welcome {
 /// What a descriptor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Kind {
-    /// A TCP socket for connections, listening or only bound.
+    /// A TCP socket for connections, listening or only bound, or a Unix socket that is listened on.
     Listener,
     Admin,
     NamesUdp,
@@ -95,12 +95,12 @@ enum Kind {
 struct Handed {
     kind: Kind,
     /// None for what has none.
-    address: Option<SocketAddr>,
+    address: Option<Address>,
 }
 
 /// Said by the successor when it accepts.
 #[derive(Debug, Serialize, Deserialize)]
 struct Ready {
     /// Addresses whose sockets it took; it has closed its copies of the others.
-    taken: Vec<SocketAddr>,
+    taken: Vec<Address>,
 }

@@ -13,6 +13,7 @@ use super::link::{Door, Link};
 use super::{Answer, DOOR, GREETING, Handed, Hello, Kind, PROTOCOL, READY_WITHIN, Ready, Welcome};
 use crate::config::{Bound, NameSockets};
 use crate::run::Plane;
+use crate::snapshot::Address;
 
 /// How often readiness is looked at.
 const POLL: Duration = Duration::from_millis(10);
@@ -22,9 +23,9 @@ const POLL: Duration = Duration::from_millis(10);
 pub(crate) struct Inherited {
     link: Link,
     pub(crate) welcome: Welcome,
-    listeners: HashMap<SocketAddr, Vec<Socket>>,
+    listeners: HashMap<Address, Vec<Socket>>,
     /// All addresses in `listeners`, claimed or not.
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     admin: Vec<(SocketAddr, TcpListener)>,
     udp: Vec<(SocketAddr, UdpSocket)>,
     tcp: Vec<(SocketAddr, TcpListener)>,
@@ -105,9 +106,9 @@ impl Inherited {
             (Kind::Listener, Some(address)) => {
                 self.listeners.entry(address).or_default().push(Socket::from(descriptor));
             }
-            (Kind::Admin, Some(address)) => self.admin.push((address, descriptor.into())),
-            (Kind::NamesUdp, Some(address)) => self.udp.push((address, descriptor.into())),
-            (Kind::NamesTcp, Some(address)) => self.tcp.push((address, descriptor.into())),
+            (Kind::Admin, Some(Address::Ip(address))) => self.admin.push((address, descriptor.into())),
+            (Kind::NamesUdp, Some(Address::Ip(address))) => self.udp.push((address, descriptor.into())),
+            (Kind::NamesTcp, Some(Address::Ip(address))) => self.tcp.push((address, descriptor.into())),
             (Kind::Door, _) => self.door = Some(descriptor),
             (Kind::Configuration, _) => {
                 let mut file = std::fs::File::from(descriptor);
@@ -116,7 +117,7 @@ impl Inherited {
                 file.read_to_end(&mut bytes)?;
                 self.configuration = Some(bytes);
             }
-            (kind, None) => return Err(io::Error::other(format!("{kind:?} without an address"))),
+            (kind, _) => return Err(io::Error::other(format!("{kind:?} without an address of its kind"))),
         }
         Ok(())
     }
@@ -133,11 +134,11 @@ impl Inherited {
 
     /// The sockets of one address.
     pub(crate) fn listeners(&mut self, address: SocketAddr) -> Option<Vec<Socket>> {
-        self.listeners.remove(&address)
+        self.listeners.remove(&address.into())
     }
 
     /// The sockets that no flag of this process claimed.
-    pub(crate) fn others(&mut self) -> HashMap<SocketAddr, Vec<Socket>> {
+    pub(crate) fn others(&mut self) -> HashMap<Address, Vec<Socket>> {
         std::mem::take(&mut self.listeners)
     }
 
@@ -163,7 +164,7 @@ impl Inherited {
     ///
     /// # Errors
     /// When it is still there and has changed its mind.
-    pub(crate) async fn ready(self, taken: Vec<SocketAddr>) -> Result<(), String> {
+    pub(crate) async fn ready(self, taken: Vec<Address>) -> Result<(), String> {
         let told = async {
             self.link.send(&Ready { taken }, &[]).await?;
             match next(&self.link).await? {
@@ -210,7 +211,9 @@ impl Plane {
         if !inherited.welcome.healthy {
             self.healthy.close();
         }
-        inherited.ready(taken).await
+        inherited.ready(taken).await?;
+        self.lock_sockets().own();
+        Ok(())
     }
 }
 

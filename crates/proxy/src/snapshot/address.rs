@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::net::SocketAddrUnix;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest path of a Unix socket in bytes: `sun_path` of Linux without its end.
 pub const LONGEST_PATH: usize = 107;
@@ -107,6 +108,19 @@ impl fmt::Display for Address {
             Self::Ip(at) => at.fmt(f),
             Self::Pipe(path) => f.write_str(path),
         }
+    }
+}
+
+/// As text: what one process tells another.
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -1,13 +1,12 @@
 //! Listeners and filter chains (`config.listener.v3`).
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-use super::{AccessLog, DownstreamTls, HttpConnectionManager, Name, Provenance};
+use super::{AccessLog, Address, DownstreamTls, HttpConnectionManager, Name, Provenance};
 
 /// A compiled listener.
 #[derive(Clone, Debug)]
@@ -15,7 +14,9 @@ pub struct Listener {
     /// Name.
     pub name: Name,
     /// Addresses, the main one first; empty for an API listener.
-    pub addresses: SmallVec<[SocketAddr; 1]>,
+    pub addresses: SmallVec<[Address; 1]>,
+    /// Modes of the files of Unix sockets among them, where one is given (`pipe.mode`); else the process' umask decides.
+    pub modes: Box<[(Address, u32)]>,
     /// `bind_to_port`, default true; false means reached through `use_original_dst` of another.
     pub bind_to_port: bool,
     /// `use_original_dst`: hand the connection to the listener of its original destination.
@@ -51,6 +52,11 @@ impl Listener {
     /// connection differs between them.
     pub(crate) fn ground(&self, chain: &FilterChain) -> u64 {
         self.fingerprint.rotate_left(1) ^ chain.fingerprint
+    }
+
+    /// Who may connect to the Unix socket at one of its addresses.
+    pub(crate) fn mode(&self, address: Address) -> Option<u32> {
+        self.modes.iter().find(|(of, _)| *of == address).map(|(_, mode)| *mode)
     }
 
     /// Whether a connection that stands on `ground` may live on under this version of its listener (Envoy's in-place

@@ -68,7 +68,7 @@ impl<'r> Relay<'r> {
         worker: &Rc<Worker>,
         original_dst: Option<SocketAddr>,
         proxy: &TcpProxy,
-        client: Ends,
+        client: Option<Ends>,
     ) -> Result<Dialled, (Flags, Option<Name>)> {
         let snapshot = worker.snapshot();
         let random = worker.random();
@@ -93,7 +93,7 @@ impl<'r> Relay<'r> {
             };
             let made = match Transport::of(&snapshot, cluster, &busy.member, &[]) {
                 Ok(over) => {
-                    connect_over(worker, cluster, &busy, counted, Some(client), (&over, Speaks::Other)).await
+                    connect_over(worker, cluster, &busy, counted, client, (&over, Speaks::Other)).await
                 }
                 Err(error) => Err(error),
             };

@@ -215,9 +215,15 @@ impl Upstream {
             room.wait().await;
             turn = true;
         };
-        let made =
-            connect_over(worker, cluster, busy, counted, client.map(Downstream::ends), (transport, speaks))
-                .await?;
+        let made = connect_over(
+            worker,
+            cluster,
+            busy,
+            counted,
+            client.and_then(Downstream::ends),
+            (transport, speaks),
+        )
+        .await?;
         if speaks == Speaks::Either {
             let h2 = made.protocol.as_deref() == Some(b"h2");
             busy.member.speaks_h2.set(Some(h2));
@@ -238,7 +244,7 @@ impl Upstream {
     ) -> Result<Self, ConnectError> {
         // A tunnel keeps its connection for as long as it likes: nobody is made to wait for it.
         let room = busy.member.room.reserve(sending.breakers.max_connections, false);
-        let client = sending.client.map(Downstream::ends);
+        let client = sending.client.and_then(Downstream::ends);
         let counted = room.ok_or(ConnectError::Overflow)?;
         let made = connect_over(worker, cluster, &busy, counted, client, (transport, Speaks::Other)).await?;
         let stream = WireStream::new(made.wire);

@@ -57,7 +57,7 @@ impl Lease {
             opened: Instant::now(),
             requests: 0,
             counted,
-            client: client.map(|client| Box::new(client.ends())),
+            client: client.and_then(Downstream::ends).map(Box::new),
             transport: transport.clone(),
         }
     }
@@ -79,7 +79,7 @@ impl Member {
         client: Option<&Downstream>,
         transport: &Transport,
     ) -> Option<(Wire, Lease)> {
-        let told = cluster.proxy_protocol.map(|_| client.map(Downstream::ends));
+        let told = cluster.proxy_protocol.map(|_| client.and_then(Downstream::ends));
         loop {
             let mut wires = self.idle.wires.borrow_mut();
             // Made for another, it may fit another request; if it never does, it ends as an idle one.

@@ -160,8 +160,8 @@ impl Worker {
             targets.0 = snapshot.generation;
             targets.1.clear();
             for listener in snapshot.listeners.values().filter(|listener| !listener.bind_to_port) {
-                for address in &listener.addresses {
-                    targets.1.insert(*address, listener.clone());
+                for address in listener.addresses.iter().filter_map(|address| address.socket()) {
+                    targets.1.insert(address, listener.clone());
                 }
             }
         }

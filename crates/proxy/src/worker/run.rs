@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use heddle_runtime::Peers;
+use rustix::net::SocketFlags;
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::Interest;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -17,7 +18,7 @@ use super::Worker;
 use crate::conn::open::open;
 use crate::conn::registry::{Leaving, Registered};
 use crate::overload::Stage;
-use crate::snapshot::Name;
+use crate::snapshot::{Address, Name};
 use crate::telemetry::collect::Collected;
 use crate::upstream::count;
 
@@ -27,15 +28,15 @@ pub(crate) enum Message {
     /// A generation was published; the answer says that this worker runs it.
     Changed(oneshot::Sender<()>),
     /// Accept connections for a listener.
-    Accept { listener: Name, socket: std::net::TcpListener },
+    Accept { listener: Name, address: Address, socket: OwnedFd },
     /// Serve a connection that another worker accepted and that is counted here.
-    Serve { listener: Name, stream: std::net::TcpStream, peer: SocketAddr },
+    Serve { listener: Name, stream: std::net::TcpStream, peer: Address },
     /// Accept no more at this address, after what waits there already.
-    Refuse(SocketAddr),
+    Refuse(Address),
     /// Accept no more at this address, where another process accepts from the same sockets: it takes what waits.
-    Leave(SocketAddr),
+    Leave(Address),
     /// Hand out copies of the descriptors that are accepted from.
-    Lend(oneshot::Sender<io::Result<Vec<(SocketAddr, OwnedFd)>>>),
+    Lend(oneshot::Sender<io::Result<Vec<(Address, OwnedFd)>>>),
     /// Ask connections to end, and cut them after a time, if one is given.
     Drain(Leaving, Option<Duration>),
     /// Cut every connection.
@@ -64,7 +65,7 @@ pub(crate) async fn run(
     mut messages: mpsc::UnboundedReceiver<Message>,
     peers: Peers<Message>,
 ) {
-    let mut accepting: HashMap<SocketAddr, Vec<Accepting>> = HashMap::new();
+    let mut accepting: HashMap<Address, Vec<Accepting>> = HashMap::new();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -81,7 +82,7 @@ pub(crate) async fn run(
                 worker.wake();
                 let _ = done.send(());
             }
-            Some(Message::Accept { listener, socket }) => match accept_from(socket) {
+            Some(Message::Accept { listener, address, socket }) => match Listening::of(address, socket) {
                 Ok((address, socket)) => {
                     let (end, socket) = (Rc::new(Notify::new()), Rc::new(socket));
                     let task = accept(worker.clone(), peers.clone(), listener, socket.clone(), end.clone());
@@ -141,19 +142,76 @@ pub(crate) async fn run(
 
 /// One socket that is accepted from. A worker may have several of one address, after a predecessor with more workers.
 struct Accepting {
-    socket: Rc<TcpListener>,
+    socket: Rc<Listening>,
     end: Rc<Notify>,
     task: JoinHandle<()>,
 }
 
-fn copies(accepting: &HashMap<SocketAddr, Vec<Accepting>>) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
+fn copies(accepting: &HashMap<Address, Vec<Accepting>>) -> io::Result<Vec<(Address, OwnedFd)>> {
     let all = accepting.iter().flat_map(|(address, sockets)| sockets.iter().map(move |one| (address, one)));
     all.map(|(address, one)| Ok((*address, one.socket.as_fd().try_clone_to_owned()?))).collect()
 }
 
-fn accept_from(socket: std::net::TcpListener) -> io::Result<(SocketAddr, TcpListener)> {
-    let address = socket.local_addr()?;
-    Ok((address, TcpListener::from_std(socket)?))
+/// A listening socket.
+enum Listening {
+    Tcp(TcpListener),
+    /// A Unix socket, shared with the other workers, and where it is. The runtime is only asked when it is ready, for which
+    /// all sockets are alike: its own listener would register each connection as what it is not used as.
+    Pipe(UnixStream, Address),
+}
+
+impl Listening {
+    /// The socket of an address: of port 0, the one that the system chose.
+    fn of(address: Address, socket: OwnedFd) -> io::Result<(Address, Self)> {
+        match address {
+            Address::Ip(_) => {
+                let socket = std::net::TcpListener::from(socket);
+                Ok((socket.local_addr()?.into(), Self::Tcp(TcpListener::from_std(socket)?)))
+            }
+            Address::Pipe(_) => Ok((address, Self::Pipe(UnixStream::from_std(socket.into())?, address))),
+        }
+    }
+
+    /// The next connection and who is at its other end. The client of a Unix socket has no address: it is taken to be where
+    /// the socket is, as Envoy does.
+    async fn accept(&self) -> io::Result<(TcpStream, Address)> {
+        match self {
+            Self::Tcp(socket) => socket.accept().await.map(|(stream, peer)| (stream, peer.into())),
+            Self::Pipe(socket, address) => {
+                let accepted = socket.async_io(Interest::READABLE, || accept_unix(socket)).await?;
+                Ok((TcpStream::from_std(accepted)?, *address))
+            }
+        }
+    }
+
+    /// The next connection that waits, if one does: the system itself is asked, the runtime may not have heard of it yet.
+    fn next_waiting(&self) -> Option<(io::Result<TcpStream>, Address)> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, peer) = SockRef::from(socket).accept().ok()?;
+                let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream.into()));
+                Some((stream, peer.as_socket()?.into()))
+            }
+            Self::Pipe(socket, address) => {
+                let stream = accept_unix(socket).ok()?;
+                Some((TcpStream::from_std(stream), *address))
+            }
+        }
+    }
+}
+
+impl AsFd for Listening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Pipe(socket, _) => socket.as_fd(),
+        }
+    }
+}
+
+/// To the runtime all streams are alike.
+fn accept_unix(socket: &UnixStream) -> io::Result<std::net::TcpStream> {
+    Ok(rustix::net::accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?.into())
 }
 
 /// Accepts until told to end, and then what the system has accepted already: closing the socket would reset it.
@@ -161,7 +219,7 @@ async fn accept(
     worker: Rc<Worker>,
     peers: Peers<Message>,
     name: Name,
-    socket: Rc<TcpListener>,
+    socket: Rc<Listening>,
     end: Rc<Notify>,
 ) {
     loop {
@@ -191,12 +249,8 @@ async fn accept(
             }
         }
     }
-    // The system itself is asked: the runtime may not have heard of them yet.
-    let socket = SockRef::from(&*socket);
-    while let Ok((stream, peer)) = socket.accept() {
-        if let Some(peer) = peer.as_socket()
-            && let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream.into()))
-        {
+    while let Some((stream, peer)) = socket.next_waiting() {
+        if let Ok(stream) = stream {
             serve(&worker, &name, stream, peer, worker.connections.open(&name));
         }
     }
@@ -209,7 +263,7 @@ fn hand_over(
     other: usize,
     name: &Name,
     stream: TcpStream,
-    peer: SocketAddr,
+    peer: Address,
 ) {
     let Ok(stream) = stream.into_std() else { return };
     worker.connections.send_to(other);
@@ -220,7 +274,7 @@ fn hand_over(
     }
 }
 
-fn serve(worker: &Rc<Worker>, name: &Name, stream: TcpStream, peer: SocketAddr, registered: Registered) {
+fn serve(worker: &Rc<Worker>, name: &Name, stream: TcpStream, peer: Address, registered: Registered) {
     let snapshot = worker.snapshot();
     let Some(listener) = snapshot.listeners.get(name).cloned() else { return };
     tokio::task::spawn_local(open(worker.clone(), listener, stream, peer, registered));

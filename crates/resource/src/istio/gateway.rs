@@ -18,7 +18,7 @@ described! {
     pub struct Server {
         /// Port.
         acts "port" port: Option<Port>, required;
-        /// Address to listen on; absent: all. `unix:///path` is not yet (left out, HDL0010).
+        /// Address to listen on; absent: all. `unix:///path` or `unix://@name` with port 0: a Unix socket, one for each proxy.
         acts "bind" bind: String;
         /// Hosts, `[NAMESPACE/]NAME`, to which VirtualServices may bind.
         acts "hosts" hosts: Vec<String>, required;

@@ -29,8 +29,8 @@ fn server(server: &Server, at: &mut Judge<'_>) {
     if !server.bind.is_empty() && !socket && !is_ip(&server.bind) {
         at.field("bind").error("HDL0111", "not an address", &server.bind, "an IP address or unix://PATH");
     }
-    if socket {
-        at.field("bind").socket_not_built(&server.bind);
+    if let Some(path) = server.bind.strip_prefix("unix://") {
+        at.field("bind").socket(&server.bind, path);
     }
     let Some(port) = &server.port else { return at.field("port").missing("a port") };
     server_port(port, socket, &mut at.field("port"));

@@ -100,12 +100,6 @@ impl Judge<'_> {
         }
     }
 
-    /// Unix sockets that heddle's proxy does not listen on.
-    fn socket_not_built(&mut self, address: &str) {
-        let message = "valid, but not built yet: nothing listens on this unix socket";
-        self.warn("HDL0010", message, address, "an IP address");
-    }
-
     fn missing(&mut self, expected: &str) {
         self.error("HDL0101", "something must be there", "", expected);
     }

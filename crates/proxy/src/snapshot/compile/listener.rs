@@ -16,8 +16,8 @@ use super::judge::{Compiled, Listed, Refusal, judge};
 use super::tls::{DOWNSTREAM, downstream_tls};
 use super::{access_log, cluster, http, proxy_protocol, value};
 use crate::snapshot::{
-    ChainMatch, Direction, DownstreamTls, FilterChain, Inspect, Listener, Name, NetworkFilter, SourceType,
-    TcpProxy, TlsInspect,
+    Address, ChainMatch, Direction, DownstreamTls, FilterChain, Inspect, Listener, Name, NetworkFilter,
+    SourceType, TcpProxy, TlsInspect,
 };
 
 judge!(listener, envoy_types::pb::envoy::config::listener::v3::Listener as "Listener",
@@ -59,15 +59,15 @@ const HANDSHAKE: Duration = Duration::from_secs(15);
 /// A listener.
 pub(crate) fn compile(value: &proto::Listener, seen: &mut Listed) -> Compiled<Listener> {
     listener::judge(value, seen)?;
-    let mut addresses = SmallVec::new();
+    let (mut addresses, mut modes) = (SmallVec::new(), Vec::new());
     if value.api_listener.is_none() {
         let address = value.address.as_ref().ok_or_else(|| Refusal::new("address", "is required"))?;
-        addresses.push(value::socket_address(address).map_err(|error| error.within("address"))?);
+        addresses.push(place_of(address, &mut modes).map_err(|error| error.within("address"))?);
     }
     for (index, more) in value.additional_addresses.iter().enumerate() {
         let place = |error: Refusal| error.within(format!("additional_addresses[{index}].address"));
         let address = more.address.as_ref().ok_or_else(|| place(Refusal::new("", "is required")))?;
-        addresses.push(value::socket_address(address).map_err(place)?);
+        addresses.push(place_of(address, &mut modes).map_err(place)?);
     }
     let mut chains = Vec::new();
     for (index, given) in value.filter_chains.iter().enumerate() {
@@ -94,6 +94,7 @@ pub(crate) fn compile(value: &proto::Listener, seen: &mut Listed) -> Compiled<Li
         name: Name::new(&value.name),
         bind_to_port: !addresses.is_empty() && value::flag(value.bind_to_port.as_ref().or(bind), true),
         addresses,
+        modes: modes.into(),
         use_original_dst: value::flag(value.use_original_dst.as_ref(), false),
         inspect,
         inspect_timeout: value::limit(timeout, "listener_filters_timeout", Some(Duration::from_secs(15)))?,
@@ -112,6 +113,26 @@ pub(crate) fn compile(value: &proto::Listener, seen: &mut Listed) -> Compiled<Li
         fingerprint: fingerprint_of(value),
         provenance: value::provenance(value.metadata.as_ref()),
     })
+}
+
+/// An address to listen on; the mode of a Unix socket's file is noted.
+fn place_of(value: &core::Address, modes: &mut Vec<(Address, u32)>) -> Compiled<Address> {
+    let address = value::address(value)?;
+    if let Some(core::address::Address::Pipe(pipe)) = &value.address
+        && pipe.mode != 0
+    {
+        if pipe.mode > 0o777 {
+            return Err(Refusal::new("pipe.mode", format!("{:#o} is more than 0o777", pipe.mode)));
+        }
+        if pipe.path.starts_with('@') {
+            return Err(Refusal::new(
+                "pipe.mode",
+                "has no meaning for an abstract socket, which has no file",
+            ));
+        }
+        modes.push((address, pipe.mode));
+    }
+    Ok(address)
 }
 
 /// Metadata says where a listener came from, and changes nothing for its connections; it is also the one part whose
