@@ -39,7 +39,7 @@ const FORMAT: &str = "%REQ(X-CASE)% %REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:P
 /// The ends of a connection, and what others are told of them.
 const ENDS: &str = "%REQ(X-CASE)% remote=%DOWNSTREAM_REMOTE_ADDRESS% host=%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% \
     port=%DOWNSTREAM_REMOTE_PORT% local=%DOWNSTREAM_LOCAL_ADDRESS% own=%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT% \
-    at=%DOWNSTREAM_LOCAL_PORT% direct=%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% xff=%REQ(X-FORWARDED-FOR)% \
+    port=%DOWNSTREAM_LOCAL_PORT% direct=%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% xff=%REQ(X-FORWARDED-FOR)% \
     outside=%REQ(X-ENVOY-EXTERNAL-ADDRESS)% code=%RESPONSE_CODE%";
 
 /// Members whose values are the same at both.
@@ -400,7 +400,7 @@ async fn load(at: SocketAddr, tcp_at: SocketAddr) {
 /// What differs on purpose, by case and the beginning of the word.
 const FREE: [(&str, &[&str]); 10] = [
     // A Unix socket has no port: `-` here, as all that is not there, and nothing there.
-    ("pipe", &["port=", "at="]),
+    ("pipe", &["port="]),
     // Envoy adds whether the system took its time to say no.
     ("no-pipe", &["details", "why="]),
     // An answer to what is no request has no body here.
