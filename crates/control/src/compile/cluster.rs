@@ -42,7 +42,10 @@ use super::{
     traffic::traffic_policy,
     unit::{EndpointSet, Resources, Unit, Value},
 };
-use crate::world::{Port, Protocol, Resolution, Service, ServiceId};
+use crate::{
+    scope::Role,
+    world::{Port, Protocol, Resolution, Service, ServiceId},
+};
 
 /// Where everything goes that was on its way to an address the mesh does not know.
 pub(crate) const PASSTHROUGH: &str = "PassthroughCluster";
@@ -103,7 +106,12 @@ fn one(
     } else {
         discovery(cx, service, &set, &mut cluster, into);
     }
-    protocol(port.protocol, &effective.policy, matches!(origination, Origination::Tls(..)), &mut cluster);
+    let spoken = match port.protocol {
+        // A gateway's clients speak HTTP/2 to whatever serves them (Istio, protocol selection of gateways).
+        Protocol::Detect if cx.role() == Role::Router => Protocol::Http,
+        declared => declared,
+    };
+    protocol(spoken, &effective.policy, matches!(origination, Origination::Tls(..)), &mut cluster);
     if let Origination::Tls(client, credentials) = origination {
         cluster.transport_socket = Some(tls::upstream(&client, cx.client()));
         into.units.extend(credentials.into_iter().map(Unit::Secret));

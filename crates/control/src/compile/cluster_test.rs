@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::{
     compile::build::{host_address, pipe_address},
-    kit::{Seen, sidecar, sidecar_with, world},
+    kit::{Seen, gateway, sidecar, sidecar_with, world},
 };
 
 /// The cluster of a service `web` under this traffic policy.
@@ -104,6 +104,43 @@ fn times_and_counts_of_connections_reach_the_cluster() {
 fn the_clients_protocol_is_asked_for() {
     let same = options("{connectionPool: {http: {useClientProtocol: true}}}").upstream_protocol_options;
     assert!(matches!(same, Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(_))), "{same:?}");
+}
+
+/// A browser speaks HTTP/2 to the gateway and knows nothing of the service.
+#[test]
+fn what_is_not_declared_is_the_clients_protocol_but_at_gateways() {
+    let world = world(
+        r"
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: default}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: front, namespace: default}
+spec: {selector: {istio: ingress}, servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*']}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web, namespace: default}
+spec: {hosts: ['*'], gateways: [front], http: [{route: [{destination: {host: web}}]}]}
+",
+    );
+    let spoken = |seen: &Seen| {
+        let options =
+            seen.cluster("outbound|80||web.default.svc.cluster.local").typed_extension_protocol_options;
+        let any = options.into_values().next().expect("options");
+        HttpProtocolOptions::decode(&*any.value)
+            .expect("decodes")
+            .upstream_protocol_options
+            .expect("a protocol")
+    };
+    let near = spoken(&sidecar(&world, "default"));
+    assert!(matches!(near, UpstreamProtocolOptions::UseDownstreamProtocolConfig(_)), "{near:?}");
+    let at_gateway = spoken(&gateway(&world, json!({"LABELS": {"istio": "ingress"}})));
+    let UpstreamProtocolOptions::ExplicitHttpConfig(explicit) = at_gateway else { panic!("{at_gateway:?}") };
+    assert!(matches!(explicit.protocol_config, Some(ProtocolConfig::HttpProtocolOptions(_))), "{explicit:?}");
 }
 
 /// What the sidecar of a workload `web` gets under this `Sidecar`.
