@@ -28,7 +28,7 @@ use crate::telemetry::{Flags, Record};
 use crate::upstream::attempt::{Heard, Sending, Upstream};
 use crate::upstream::limits::Ticket;
 use crate::upstream::outlier::Told;
-use crate::upstream::{Busy, count, select};
+use crate::upstream::{Busy, count, preconnect, select};
 use crate::worker::{Heads, Worker};
 
 /// How long an exchange waits for configuration that has to be fetched.
@@ -242,6 +242,7 @@ impl<'c> Exchange<'c> {
             })
             .await?
         };
+        preconnect::see_to(self.worker, cluster, &upstream, &self.heads.request, &sending);
         trying.reused = upstream.reused;
         note_upstream(self.downstream, &mut self.heads.notes, Some(&upstream));
         after_other_reads().await;

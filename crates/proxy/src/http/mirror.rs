@@ -12,7 +12,7 @@ use crate::decide::{Downstream, Forward};
 use crate::policy::Permit;
 use crate::snapshot::Name;
 use crate::upstream::attempt::{Heard, Sending, Upstream};
-use crate::upstream::{Busy, select};
+use crate::upstream::{Busy, preconnect, select};
 use crate::worker::Worker;
 
 /// The longest a copy may take.
@@ -71,6 +71,7 @@ async fn run(
     let Ok(mut upstream) = Upstream::open(permit, worker, cluster, busy, head, &sending).await else {
         return;
     };
+    preconnect::see_to(worker, cluster, &upstream, head, &sending);
     let mut rest = body;
     let mut finished = false;
     let mut response = ResponseHead::default();

@@ -45,6 +45,9 @@ pub struct Cluster {
     pub breakers: [Breakers; 2],
     /// Outlier detection, when switched on.
     pub outlier: Option<OutlierDetection>,
+    /// `preconnect_policy.per_upstream_preconnect_ratio`, above 1 and up to 3: how many connections, or streams of HTTP/2,
+    /// there are to be for each request under way. Nothing where none is made ahead.
+    pub preconnect: Option<f64>,
     /// `upstream_connection_options.tcp_keepalive`.
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// `upstream_proxy_protocol` transport socket: endpoints are told who the client is.

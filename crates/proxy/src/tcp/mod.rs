@@ -93,7 +93,8 @@ impl<'r> Relay<'r> {
             };
             let made = match Transport::of(&snapshot, cluster, &busy.member, &[]) {
                 Ok(over) => {
-                    connect_over(worker, cluster, &busy, counted, client, (&over, Speaks::Other)).await
+                    let over = (&over, Speaks::Other);
+                    connect_over(&worker.buffers, cluster, busy.at(), counted, client, over).await
                 }
                 Err(error) => Err(error),
             };

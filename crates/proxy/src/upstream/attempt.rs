@@ -215,15 +215,8 @@ impl Upstream {
             room.wait().await;
             turn = true;
         };
-        let made = connect_over(
-            worker,
-            cluster,
-            busy,
-            counted,
-            client.and_then(Downstream::ends),
-            (transport, speaks),
-        )
-        .await?;
+        let (ends, over) = (client.and_then(Downstream::ends), (transport, speaks));
+        let made = connect_over(&worker.buffers, cluster, busy.at(), counted, ends, over).await?;
         if speaks == Speaks::Either {
             let h2 = made.protocol.as_deref() == Some(b"h2");
             busy.member.speaks_h2.set(Some(h2));
@@ -246,7 +239,8 @@ impl Upstream {
         let room = busy.member.room.reserve(sending.breakers.max_connections, false);
         let client = sending.client.and_then(Downstream::ends);
         let counted = room.ok_or(ConnectError::Overflow)?;
-        let made = connect_over(worker, cluster, &busy, counted, client, (transport, Speaks::Other)).await?;
+        let over = (transport, Speaks::Other);
+        let made = connect_over(&worker.buffers, cluster, busy.at(), counted, client, over).await?;
         let stream = WireStream::new(made.wire);
         Ok(Self {
             stream: Stream::Wire(stream),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -12,13 +13,13 @@ use tokio::time::Instant;
 
 use super::limits::Counted;
 use super::transport::{Speaks, Transport};
-use super::{Busy, Member, count};
+use super::{ClusterState, Member, count};
+use crate::conn::buffers::Buffers;
 use crate::conn::proxy_protocol::{self, Ends};
 use crate::conn::wire::Wire;
 use crate::http::stream::Broken;
 use crate::snapshot::{Address, Cluster};
 use crate::tls::handshake::Failure;
-use crate::worker::Worker;
 
 /// How long one waits for a Unix socket whose queue is full before it is asked again.
 const FULL: std::ops::Range<Duration> = Duration::from_millis(1)..Duration::from_millis(50);
@@ -62,17 +63,17 @@ pub(crate) struct Connected {
 
 /// Connects to a member over a transport, all within `connect_timeout`.
 pub(crate) async fn connect_over(
-    worker: &Worker,
+    buffers: &Rc<Buffers>,
     cluster: &Cluster,
-    busy: &Busy,
+    (state, member): (&ClusterState, &Member),
     counted: Counted,
     client: Option<Ends>,
     (transport, speaks): (&Transport, Speaks),
 ) -> Result<Connected, ConnectError> {
     let started = Instant::now();
-    let (stream, counted) = connect(cluster, &busy.member, counted, client).await?;
-    count(&busy.cluster.stats.upstream_cx_total);
-    let wire = Wire::new(stream, worker.buffers.clone());
+    let (stream, counted) = connect(cluster, member, counted, client).await?;
+    count(&state.stats.upstream_cx_total);
+    let wire = Wire::new(stream, buffers.clone());
     if matches!(transport, Transport::Plain) {
         return Ok(Connected { wire, counted, protocol: None });
     }
@@ -80,14 +81,14 @@ pub(crate) async fn connect_over(
     let outcome = tokio::time::timeout_at(until, transport.secure(wire, speaks)).await;
     match outcome.unwrap_or(Err(Failure::Late)) {
         Ok((wire, protocol)) => {
-            count(&busy.cluster.stats.ssl_handshake);
+            count(&state.stats.ssl_handshake);
             Ok(Connected { wire, counted, protocol })
         }
         Err(failure) => {
-            count(&busy.cluster.stats.ssl_connection_error);
-            count(&busy.member.connect_failures);
-            busy.member.reach.lost(Instant::now());
-            tracing::debug!(cluster = %cluster.name, address = %busy.member.address, %failure, "no TLS session with the endpoint");
+            count(&state.stats.ssl_connection_error);
+            count(&member.connect_failures);
+            member.reach.lost(Instant::now());
+            tracing::debug!(cluster = %cluster.name, address = %member.address, %failure, "no TLS session with the endpoint");
             Err(failure.into())
         }
     }

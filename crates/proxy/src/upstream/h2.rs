@@ -93,8 +93,13 @@ impl Shared {
     }
 
     fn has_room(&self, settings: &Http2Settings) -> bool {
+        self.is_open() && self.streams.count.get() < self.capacity(settings)
+    }
+
+    /// How many streams it takes at a time.
+    fn capacity(&self, settings: &Http2Settings) -> usize {
         let limit = settings.max_concurrent_streams.map_or(STREAMS, |limit| limit as usize);
-        self.is_open() && self.streams.count.get() < limit.min(self.door.0.most_streams()).max(1)
+        limit.min(self.door.0.most_streams()).max(1)
     }
 
     /// It has carried as many requests, or for as long, as the cluster allows: it ends with its last stream.
@@ -146,7 +151,9 @@ pub(crate) async fn checkout(
                     turn = true;
                     continue;
                 };
-                let made = connect_over(worker, cluster, busy, counted, None, (transport, speaks)).await?;
+                let made =
+                    connect_over(&worker.buffers, cluster, busy.at(), counted, None, (transport, speaks))
+                        .await?;
                 if speaks == Speaks::Either && made.protocol.as_deref() != Some(b"h2") {
                     // It has changed its mind: the next attempt speaks HTTP/1.1.
                     member.speaks_h2.set(Some(false));
@@ -176,6 +183,15 @@ pub(crate) async fn checkout(
             Err(_) => {}
         }
     }
+}
+
+/// What a member's connections carry and can carry: their streams, and all that new requests may use of them.
+pub(crate) fn streams(cluster: &Cluster, member: &Member) -> (usize, usize) {
+    let list = member.idle.h2.borrow();
+    let open = list.iter().filter(|shared| shared.is_open() && !shared.spent(cluster));
+    open.fold((0, 0), |(used, room), shared| {
+        (used + shared.streams.count.get(), room + shared.capacity(&cluster.http2))
+    })
 }
 
 /// Begins HTTP/2 on a connection, for all requests to the member.

@@ -153,6 +153,11 @@ impl Room {
         Some(Counted(self.clone()))
     }
 
+    /// Connections that are open or being made, those of all protocols.
+    pub(crate) fn connections(&self) -> u32 {
+        self.here.get()
+    }
+
     /// Somebody waits already, so that whoever comes now is behind him.
     pub(crate) fn contended(&self) -> bool {
         self.waiting.get() > 0

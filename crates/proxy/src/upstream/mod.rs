@@ -11,6 +11,7 @@ pub(crate) mod lease;
 pub(crate) mod limits;
 pub(crate) mod outlier;
 pub(crate) mod pool;
+pub(crate) mod preconnect;
 pub(crate) mod reach;
 pub(crate) mod select;
 pub(crate) mod transport;
@@ -209,6 +210,11 @@ impl Busy {
         count(&member.requests);
         count(&cluster.stats.upstream_rq_total);
         Self { cluster, member, _request: Place::default() }
+    }
+
+    /// The cluster and its member.
+    pub(crate) fn at(&self) -> (&ClusterState, &Member) {
+        (&self.cluster, &self.member)
     }
 
     /// The same, with what counts it for the cluster's breakers.

@@ -1,6 +1,6 @@
 //! Connections that wait for their next request.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -32,6 +32,8 @@ struct Resting {
 pub(crate) struct Idle {
     wires: RefCell<Vec<Resting>>,
     pub(crate) h2: RefCell<Vec<super::h2::Shared>>,
+    /// Connections being made that no request waits for.
+    pub(super) ahead: Cell<u32>,
 }
 
 /// A connection in use, and what is needed to give it back.
@@ -39,6 +41,8 @@ pub(crate) struct Idle {
 pub(crate) struct Lease {
     opened: Instant,
     requests: u32,
+    /// It has been at rest.
+    rested: bool,
     counted: Counted,
     /// Whom the endpoint was told that the connection is for: it serves nobody else.
     client: Option<Box<Ends>>,
@@ -56,15 +60,16 @@ impl Lease {
         Self {
             opened: Instant::now(),
             requests: 0,
+            rested: false,
             counted,
             client: client.and_then(Downstream::ends).map(Box::new),
             transport: transport.clone(),
         }
     }
 
-    /// True when the connection carried a request before this one: its peer may be closing it just now.
+    /// True when the connection waited for this request, mostly after others: its peer may be closing it just now.
     pub(crate) fn reused(&self) -> bool {
-        self.requests > 0
+        self.rested
     }
 }
 
@@ -95,18 +100,23 @@ impl Member {
             let old = cluster.max_connection_duration.is_some_and(|most| now - resting.opened >= most);
             if resting.wire.is_quiet() && !old && !expired(&resting, cluster.idle_timeout, now) {
                 let Resting { wire, opened, requests, counted, client, transport, .. } = resting;
-                return Some((wire, Lease { opened, requests, counted, client, transport }));
+                return Some((wire, Lease { opened, requests, rested: true, counted, client, transport }));
             }
         }
     }
 
     /// Takes back a connection that stands cleanly between two messages.
-    pub(crate) fn give_back(&self, cluster: &Cluster, mut wire: Wire, lease: Lease) {
-        let requests = lease.requests + 1;
+    pub(crate) fn give_back(&self, cluster: &Cluster, wire: Wire, mut lease: Lease) {
+        lease.requests += 1;
         let limit = cluster.max_requests_per_connection;
-        if limit != 0 && requests >= limit {
+        if limit != 0 && lease.requests >= limit {
             return;
         }
+        self.keep(cluster, wire, lease);
+    }
+
+    /// Keeps a connection for the next request.
+    pub(super) fn keep(&self, cluster: &Cluster, mut wire: Wire, lease: Lease) {
         let now = Instant::now();
         if cluster.max_connection_duration.is_some_and(|most| now - lease.opened >= most) {
             return;
@@ -114,7 +124,7 @@ impl Member {
         let mut wires = self.idle.wires.borrow_mut();
         if wires.len() < MOST_IDLE {
             wire.rest();
-            let Lease { opened, counted, client, transport, .. } = lease;
+            let Lease { opened, requests, counted, client, transport, .. } = lease;
             wires.push(Resting { wire, since: now, seen: now, opened, requests, counted, client, transport });
             self.room.free();
         }

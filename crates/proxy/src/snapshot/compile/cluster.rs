@@ -25,18 +25,22 @@ judge!(cluster, envoy_types::pb::envoy::config::cluster::v3::Cluster as "Cluster
         max_requests_per_connection, circuit_breakers, common_http_protocol_options, http_protocol_options,
         http2_protocol_options, typed_extension_protocol_options, dns_refresh_rate, respect_dns_ttl, dns_lookup_family,
         outlier_detection, upstream_bind_config, common_lb_config, transport_socket, transport_socket_matches, metadata, upstream_connection_options,
-        load_balancing_policy, cluster_discovery_type, lb_config],
+        preconnect_policy, load_balancing_policy, cluster_discovery_type, lb_config],
     listed: [alt_stat_name, stats_matcher, per_connection_buffer_high_watermark_timeout, health_checks,
         upstream_http_protocol_options, dns_jitter, dns_failure_refresh_rate, dns_resolvers, use_tcp_for_dns_lookups,
         dns_resolution_config, typed_dns_resolver_config, wait_for_warm_on_init, cleanup_interval, protocol_selection,
         close_connections_on_host_health_failure, ignore_health_on_host_removal, lrs_server, lrs_report_endpoint_metrics,
-        track_timeout_budgets, track_cluster_stats, preconnect_policy, connection_pool_per_downstream_connection,
+        track_timeout_budgets, track_cluster_stats, connection_pool_per_downstream_connection,
         queuing_policies],
     refused: [transport_socket_matcher, lb_subset_config, filters, upstream_config]);
 judge!(common_lb, envoy_types::pb::envoy::config::cluster::v3::cluster::CommonLbConfig as "CommonLbConfig",
     acts: [healthy_panic_threshold, locality_config_specifier],
     listed: [update_merge_window, ignore_new_hosts_until_first_hc, close_connections_on_host_set_change,
         consistent_hashing_lb_config, override_host_status],
+    refused: []);
+judge!(preconnect, envoy_types::pb::envoy::config::cluster::v3::cluster::PreconnectPolicy as "PreconnectPolicy",
+    acts: [per_upstream_preconnect_ratio],
+    listed: [predictive_preconnect_ratio, preconnect_enabled_metadata],
     refused: []);
 judge!(outlier, envoy_types::pb::envoy::config::cluster::v3::OutlierDetection as "OutlierDetection",
     acts: [consecutive_5xx, interval, base_ejection_time, max_ejection_percent, enforcing_consecutive_5xx,
@@ -90,6 +94,7 @@ pub(crate) fn compile(value: &proto::Cluster, seen: &mut Listed) -> Compiled<Clu
     Ok(Cluster {
         name: Name::new(&value.name),
         balancer: balancer(value, &discovery)?,
+        preconnect: preconnect_ratio(value, introduction.is_some(), seen)?,
         discovery,
         panic_threshold,
         locality_weighted,
@@ -295,6 +300,34 @@ fn breakers(value: Option<&proto::CircuitBreakers>) -> Compiled<[Breakers; 2]> {
     Ok(out)
 }
 
+/// How many connections or streams there are to be for each request. `told`: endpoints are told whom a connection is for.
+fn preconnect_ratio(value: &proto::Cluster, told: bool, seen: &mut Listed) -> Compiled<Option<f64>> {
+    let Some(policy) = &value.preconnect_policy else { return Ok(None) };
+    let within = |error: Refusal| error.within("preconnect_policy");
+    let ratio = |field, given: Option<&protobuf::DoubleValue>| -> Compiled<f64> {
+        let ratio = given.map_or(1.0, |given| given.value);
+        match (1.0..=3.0).contains(&ratio) {
+            true => Ok(ratio),
+            false => Err(within(Refusal::new(field, format!("{ratio} is not between 1 and 3")))),
+        }
+    };
+    preconnect::judge(policy, seen).map_err(within)?;
+    ratio("predictive_preconnect_ratio", policy.predictive_preconnect_ratio.as_ref())?;
+    let wanted = ratio("per_upstream_preconnect_ratio", policy.per_upstream_preconnect_ratio.as_ref())?;
+    if wanted <= 1.0 {
+        return Ok(None);
+    }
+    // A connection for a certain client, or to wherever one was going, cannot be made before he comes. And where only some
+    // endpoints are to have them, none has rather than all.
+    let original =
+        value.cluster_discovery_type == Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst.into()));
+    if told || original || policy.preconnect_enabled_metadata.is_some() {
+        seen.insert("PreconnectPolicy.per_upstream_preconnect_ratio");
+        return Ok(None);
+    }
+    Ok(Some(wanted))
+}
+
 fn outlier_detection(value: &proto::OutlierDetection, seen: &mut Listed) -> Compiled<OutlierDetection> {
     let within = |error: Refusal| error.within("outlier_detection");
     outlier::judge(value, seen).map_err(within)?;
@@ -330,3 +363,7 @@ fn outlier_detection(value: &proto::OutlierDetection, seen: &mut Listed) -> Comp
         ),
     })
 }
+
+#[cfg(test)]
+#[path = "cluster_test.rs"]
+mod cluster_test;

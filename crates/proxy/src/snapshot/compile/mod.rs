@@ -55,6 +55,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         cluster::cluster::RULES,
         cluster::common_lb::RULES,
         cluster::outlier::RULES,
+        cluster::preconnect::RULES,
         options::protocols::RULES,
         endpoint::assignment::RULES,
         endpoint::policy::RULES,
