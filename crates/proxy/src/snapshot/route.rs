@@ -96,8 +96,6 @@ pub struct Route {
     pub filters: FilterOverrides,
     /// `per_request_buffer_limit_bytes`.
     pub buffer_limit: Option<u64>,
-    /// `decorator.operation`.
-    pub operation: Box<str>,
     /// Where it came from.
     pub provenance: Option<Provenance>,
 }

@@ -40,10 +40,10 @@ judge!(virtual_host, envoy_types::pb::envoy::config::route::v3::VirtualHost as "
     listed: [virtual_clusters, hedge_policy, include_is_timeout_retry_header],
     refused: [matcher, rate_limits, cors, retry_policy_typed_config, route_specifiers]);
 judge!(route, envoy_types::pb::envoy::config::route::v3::Route as "Route",
-    acts: [name, r#match, metadata, decorator, typed_per_filter_config, request_headers_to_add, request_headers_to_remove,
+    acts: [name, r#match, metadata, typed_per_filter_config, request_headers_to_add, request_headers_to_remove,
         response_headers_to_add, response_headers_to_remove, per_request_buffer_limit_bytes, request_body_buffer_limit,
         action],
-    listed: [tracing, stat_prefix], refused: [route_specifiers]);
+    listed: [decorator, tracing, stat_prefix], refused: [route_specifiers]);
 judge!(route_match, envoy_types::pb::envoy::config::route::v3::RouteMatch as "RouteMatch",
     acts: [case_sensitive, runtime_fraction, headers, query_parameters, grpc, path_specifier],
     listed: [], refused: [cookies, tls_context, dynamic_metadata, filter_state]);
@@ -215,7 +215,6 @@ fn route_of(value: &proto::Route, body_limit: u32, (alike, seen): SoFar<'_>) -> 
             value.request_body_buffer_limit.as_ref(),
             value.per_request_buffer_limit_bytes.as_ref(),
         ),
-        operation: value.decorator.as_ref().map(|d| d.operation.as_str()).unwrap_or_default().into(),
         provenance: value::provenance(value.metadata.as_ref()).map(|made| alike.provenance(made)),
     })
 }
