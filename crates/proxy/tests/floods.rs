@@ -158,10 +158,15 @@ async fn floods_are_sent_away_and_counted() {
     for attack in attacks() {
         let name = attack.name;
         let before = if attack.counted.is_empty() { 0 } else { stat(&mesh, attack.counted).await };
-        let said = run(&mesh, &attack).await;
+        let (mut said, mut times) = (None, 0);
+        // Who sends on may have the connection reset before he reads why.
+        while said.is_none() && times < 3 {
+            said = run(&mesh, &attack).await;
+            times += 1;
+        }
         assert!(said.is_some_and(|said| attack.ends.contains(&said)), "{name}: GOAWAY {said:?}");
         if !attack.counted.is_empty() {
-            assert_eq!(stat(&mesh, attack.counted).await, before + 1, "{name}: {}", attack.counted);
+            assert_eq!(stat(&mesh, attack.counted).await, before + times, "{name}: {}", attack.counted);
         }
         assert_eq!(honest.get("/").await.1, "a", "{name}");
     }

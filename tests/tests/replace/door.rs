@@ -92,14 +92,15 @@ async fn a_successor_that_dies_before_it_is_ready_leaves_everything_as_it_was() 
     asker.say(&json!("what?"));
     assert_eq!(asker.hear().0, Value::Null);
 
-    // Everything is handed over: two listeners with a socket for each of two workers, and the rest.
+    // Everything is handed over: two listeners with a socket for each of two workers, one with copies of a Unix socket, and
+    // the rest.
     let asker = Asker::new(&dir);
     asker.hello(1);
     let (welcome, _) = asker.hear();
     assert_eq!(welcome["Welcome"]["pid"], ground.gateway.child.id(), "{welcome}");
     let kinds = asker.everything();
     let expected =
-        [("Admin", 1), ("Configuration", 1), ("Door", 1), ("Listener", 4), ("NamesTcp", 1), ("NamesUdp", 1)];
+        [("Admin", 1), ("Configuration", 1), ("Door", 1), ("Listener", 6), ("NamesTcp", 1), ("NamesUdp", 1)];
     assert_eq!(kinds, expected.map(|(kind, count)| (kind.to_owned(), count)).into());
 
     // Meanwhile nobody else gets them.
