@@ -9,7 +9,7 @@ for each correct answer. HTTP/1.1 rows draw requests by Zipf over 10,000 combina
 names its cluster and carries the trace header back to back, or the row fails; heddle is scraped every second, and what it
 counted must be what was answered. A row holds when the median of its per-round ratios is within the bound in one run of 10
 rounds and within 0.04 of it in the other."""
-import argparse, functools, json, os, random, re, statistics as st, subprocess, sys, tempfile, threading, time, urllib.request
+import argparse, functools, gzip, json, os, random, re, statistics as st, subprocess, sys, tempfile, threading, time, urllib.request
 import adapters, attacks, bench, load, routed
 
 # row: (title, what is compared, {base: (must, reach)})
@@ -243,7 +243,7 @@ def judge(values, must, reach, slack=0.04):
     return "missed"
 
 def table(files, write):
-    lines = [json.loads(l) for f in files for l in open(f)]
+    lines = [json.loads(l) for f in files for l in (gzip.open(f, "rt") if f.endswith(".gz") else open(f))]
     hostile = [l for l in lines if "attack" in l]
     if hostile: made("attacks", attacks.table(hostile), write)
     lines = [l for l in lines if "attack" not in l]
