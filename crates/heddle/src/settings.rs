@@ -40,6 +40,7 @@ impl Ports {
     /// Writes the file whole or not at all.
     pub(crate) fn write(&self, dir: &Path) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        let _alone = Self::alone(dir)?;
         let staged = dir.join(".ports.json.new");
         {
             use io::Write as _;
@@ -64,9 +65,18 @@ impl Ports {
 
     /// Removes the file unless another process has written it meanwhile, which took over from this one.
     pub(crate) fn remove_own(dir: &Path) {
+        // It may be doing so just now. Without a lock the file is its own, and stays: a reader checks the pid.
+        let Ok(_alone) = Self::alone(dir) else { return };
         if Self::read(dir).is_none_or(|ports| ports.pid.is_none_or(|pid| pid == std::process::id())) {
             Self::remove(dir);
         }
+    }
+
+    /// Nobody else writes or removes the file until what is returned is dropped.
+    fn alone(dir: &Path) -> io::Result<std::fs::File> {
+        let dir = std::fs::File::open(dir)?;
+        dir.lock()?;
+        Ok(dir)
     }
 
     pub(crate) fn remove(dir: &Path) {
@@ -147,6 +157,22 @@ mod test {
         ports.pid = Some(u32::MAX - 1);
         ports.write(dir.path()).unwrap();
         assert_eq!(Ports::read(dir.path()), None);
+    }
+
+    /// The end of a process that was replaced falls together with the beginning of its successor.
+    #[test]
+    fn who_ends_leaves_the_ports_of_its_successor() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = Ports { pid: Some(std::process::id()), ..Ports::default() };
+        let successor = Ports { pid: Some(1), ..Ports::default() };
+        for round in 0..2000 {
+            own.write(dir.path()).unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| Ports::remove_own(dir.path()));
+                scope.spawn(|| successor.write(dir.path()).unwrap());
+            });
+            assert_eq!(Ports::read(dir.path()).as_ref(), Some(&successor), "round {round}");
+        }
     }
 
     #[test]
