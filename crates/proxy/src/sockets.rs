@@ -23,6 +23,9 @@ use crate::worker::run::Message;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
+/// How long a socket that is to be closed waits for those who have begun to connect: several round trips within a region.
+/// Who begins in that time is refused a second later, when the client's system asks again.
+const HANDSHAKES: Duration = Duration::from_millis(10);
 
 /// Whether `[::]` stands beside `0.0.0.0` on a machine whose kernel knows no IPv6.
 fn other_family(address: Address, listener: &Listener, error: &io::Error) -> bool {
@@ -142,7 +145,7 @@ impl Sockets {
         for address in gone {
             if let Some(serving) = self.serving.remove(&address) {
                 self.remove_file(&serving);
-                workers.tell_all(|_| Message::Refuse(address));
+                workers.tell_all(|_| Message::Refuse(address, HANDSHAKES));
                 self.drain(workers, &Leaving::Listener(serving.name));
             }
         }
@@ -277,7 +280,8 @@ impl Sockets {
             SockRef::from(socket).listen(backlog)?;
         }
         if let Some(old) = self.serving.remove(&address) {
-            workers.tell_all(|_| Message::Refuse(address));
+            // The new sockets get what the old ones do not hear.
+            workers.tell_all(|_| Message::Refuse(address, Duration::ZERO));
             self.drain(workers, &Leaving::Listener(old.name));
         }
         for (index, socket) in sockets.into_iter().enumerate() {
@@ -350,7 +354,7 @@ impl Sockets {
         self.closed = true;
         for (address, serving) in std::mem::take(&mut self.serving) {
             self.remove_file(&serving);
-            workers.tell_all(|_| Message::Refuse(address));
+            workers.tell_all(|_| Message::Refuse(address, HANDSHAKES));
         }
         self.reserved.clear();
     }

@@ -240,33 +240,28 @@ async fn who_comes_at_the_end_of_a_drain_is_answered_or_refused() {
     const ROUNDS: usize = 40;
     let one = Backend::named("one").await;
     let up = static_cluster("up", &[one.address]);
-    let mut cut = 0;
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         let mesh =
             Mesh::start(2, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
         let at = mesh.address;
         let come = tokio::spawn(async move {
             let mut clients = Vec::new();
+            // Who is not heard asks again a second later, and is refused then: nobody waits for that here.
+            let connect = || tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(at));
             while clients.len() < 100
-                && let Ok(stream) = TcpStream::connect(at).await
+                && let Ok(Ok(stream)) = connect().await
             {
                 clients.push(tokio::spawn(async move { Client::new(stream).try_get("/").await }));
             }
-            let mut cut = 0;
             for client in clients {
-                match client.await.unwrap() {
-                    Some(head) => assert!(head.starts_with("HTTP/1.1 200 "), "{head}"),
-                    None => cut += 1,
-                }
+                let head = client.await.unwrap().unwrap_or_else(|| panic!("drain {round} cut a client off"));
+                assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
             }
-            cut
         });
         mesh.proxy.drain(Some(Duration::from_secs(30))).await;
         mesh.proxy.stop().await;
-        cut += come.await.unwrap();
+        come.await.unwrap();
     }
-    // The system has no way to close a socket without losing who connects in that very instant.
-    assert!(cut <= ROUNDS / 10, "{cut} clients were cut off in {ROUNDS} drains");
 }
 
 #[tokio::test]

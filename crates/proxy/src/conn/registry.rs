@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::overload::Overload;
 use crate::snapshot::{FilterChain, Listener, Name};
-use crate::worker::Loads;
+use crate::worker::{Expected, Loads};
 
 /// What a connection is asked to do. Only moves forward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,25 +117,13 @@ impl Registry {
     }
 
     /// The worker that is to serve a connection accepted here, unless it is this one.
-    pub(crate) fn elsewhere(&self) -> Option<usize> {
-        self.loads.elsewhere(self.index)
+    pub(crate) fn elsewhere(&self) -> Option<Expected> {
+        Some(self.loads.expect(self.loads.elsewhere(self.index)?))
     }
 
-    /// Counts a connection for the worker that it is sent to.
-    pub(crate) fn send_to(&self, worker: usize) {
-        self.loads.add(worker);
-    }
-
-    /// It could not be sent.
-    pub(crate) fn not_sent_to(&self, worker: usize) {
-        self.loads.take(worker);
-    }
-
-    /// One that another worker has accepted and counted.
-    pub(crate) fn open_sent(self: &Rc<Self>, listener: &Name) -> Registered {
-        let registered = self.open(listener);
-        self.loads.take(self.index);
-        registered
+    /// There may be one more connection here soon.
+    pub(crate) fn expect(&self) -> Expected {
+        self.loads.expect(self.index)
     }
 
     /// Lets every connection look anew at what is asked of it.

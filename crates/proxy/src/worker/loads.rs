@@ -5,6 +5,7 @@
 //! over what it accepts, as Envoy does with `connection_balance_config.exact_balance`. The counts are written when a
 //! connection opens, moves or closes, never for a request.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The client connections of each worker.
@@ -33,6 +34,12 @@ impl Loads {
         self.0.iter().all(|load| load.load(Ordering::Relaxed) == 0)
     }
 
+    /// Counts a connection that is to come.
+    pub(crate) fn expect(self: &Arc<Self>, worker: usize) -> Expected {
+        self.add(worker);
+        Expected { loads: self.clone(), worker }
+    }
+
     /// The least loaded worker, when `own` has too many more to serve what it has just accepted: two, and a quarter of
     /// what the other has. Moving a connection costs a wake-up, so small differences stay.
     pub(crate) fn elsewhere(&self, own: usize) -> Option<usize> {
@@ -44,6 +51,19 @@ impl Loads {
         }
         let (least, worker) = self.0.iter().enumerate().map(|(worker, load)| (of(load), worker)).min()?;
         (mine >= least + 2 + least / 4).then_some(worker)
+    }
+}
+
+/// A connection that is to come to a worker, counted there until this is dropped: by then it has been opened, or none came.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    loads: Arc<Loads>,
+    pub(crate) worker: usize,
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.loads.take(self.worker);
     }
 }
 

@@ -1,5 +1,6 @@
 //! One worker: its thread's view of the configuration and everything it owns.
 
+mod listening;
 mod loads;
 pub(crate) mod run;
 
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-pub(crate) use self::loads::Loads;
+pub(crate) use self::loads::{Expected, Loads};
 use crate::access_log::Notes;
 use crate::access_log::sink::{Logs, Writers};
 use crate::config::WorkloadNetwork;

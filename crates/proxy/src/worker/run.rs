@@ -2,19 +2,18 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use heddle_runtime::Peers;
-use rustix::net::SocketFlags;
-use socket2::SockRef;
-use tokio::io::Interest;
-use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
-use super::Worker;
+use super::listening::Listening;
+use super::{Expected, Worker};
 use crate::conn::open::open;
 use crate::conn::registry::{Leaving, Registered};
 use crate::overload::Stage;
@@ -30,9 +29,10 @@ pub(crate) enum Message {
     /// Accept connections for a listener.
     Accept { listener: Name, address: Address, socket: OwnedFd },
     /// Serve a connection that another worker accepted and that is counted here.
-    Serve { listener: Name, stream: std::net::TcpStream, peer: Address },
-    /// Accept no more at this address, after what waits there already.
-    Refuse(Address),
+    Serve { listener: Name, stream: std::net::TcpStream, peer: Address, counted: Expected },
+    /// Accept no more at this address, after what waits there already and whoever has begun to connect, if that takes no
+    /// longer than this.
+    Refuse(Address, Duration),
     /// Accept no more at this address, where another process accepts from the same sockets: it takes what waits.
     Leave(Address),
     /// Hand out copies of the descriptors that are accepted from.
@@ -84,27 +84,29 @@ pub(crate) async fn run(
             }
             Some(Message::Accept { listener, address, socket }) => match Listening::of(address, socket) {
                 Ok((address, socket)) => {
-                    let (end, socket) = (Rc::new(Notify::new()), Rc::new(socket));
-                    let task = accept(worker.clone(), peers.clone(), listener, socket.clone(), end.clone());
+                    let (end, ending) = oneshot::channel();
+                    let socket = Rc::new(socket);
+                    let task = accept(worker.clone(), peers.clone(), listener, socket.clone(), ending);
                     let task = tokio::task::spawn_local(task);
                     accepting.entry(address).or_default().push(Accepting { socket, end, task });
                 }
                 Err(error) => tracing::error!(%listener, %error, "cannot accept connections"),
             },
-            Some(Message::Serve { listener, stream, peer }) => {
-                let registered = worker.connections.open_sent(&listener);
+            Some(Message::Serve { listener, stream, peer, counted }) => {
+                let registered = worker.connections.open(&listener);
+                drop(counted);
                 match TcpStream::from_std(stream) {
                     Ok(stream) => serve(&worker, &listener, stream, peer, registered),
                     Err(error) => tracing::warn!(%listener, %error, "cannot take over a connection"),
                 }
             }
-            Some(Message::Refuse(address)) => {
-                for Accepting { socket, end, task } in accepting.remove(&address).unwrap_or_default() {
-                    // The task closes the socket in the instant in which it finds nobody waiting there.
-                    drop(socket);
-                    end.notify_one();
-                    // Who is counted after this finds those that were accepted last.
-                    let _ = task.await;
+            Some(Message::Refuse(address, handshakes)) => {
+                for Accepting { end, .. } in accepting.remove(&address).unwrap_or_default() {
+                    // The task closes the socket. Until then nobody who counts connections finds none.
+                    let _ = end.send(Last {
+                        until: Instant::now() + handshakes,
+                        _expected: worker.connections.expect(),
+                    });
                 }
             }
             Some(Message::Leave(address)) => {
@@ -143,75 +145,19 @@ pub(crate) async fn run(
 /// One socket that is accepted from. A worker may have several of one address, after a predecessor with more workers.
 struct Accepting {
     socket: Rc<Listening>,
-    end: Rc<Notify>,
+    end: oneshot::Sender<Last>,
     task: JoinHandle<()>,
+}
+
+/// What a socket that is to be closed has to wait for.
+struct Last {
+    until: Instant,
+    _expected: Expected,
 }
 
 fn copies(accepting: &HashMap<Address, Vec<Accepting>>) -> io::Result<Vec<(Address, OwnedFd)>> {
     let all = accepting.iter().flat_map(|(address, sockets)| sockets.iter().map(move |one| (address, one)));
     all.map(|(address, one)| Ok((*address, one.socket.as_fd().try_clone_to_owned()?))).collect()
-}
-
-/// A listening socket.
-enum Listening {
-    Tcp(TcpListener),
-    /// A Unix socket, shared with the other workers, and where it is. The runtime is only asked when it is ready, for which
-    /// all sockets are alike: its own listener would register each connection as what it is not used as.
-    Pipe(UnixStream, Address),
-}
-
-impl Listening {
-    /// The socket of an address: of port 0, the one that the system chose.
-    fn of(address: Address, socket: OwnedFd) -> io::Result<(Address, Self)> {
-        match address {
-            Address::Ip(_) => {
-                let socket = std::net::TcpListener::from(socket);
-                Ok((socket.local_addr()?.into(), Self::Tcp(TcpListener::from_std(socket)?)))
-            }
-            Address::Pipe(_) => Ok((address, Self::Pipe(UnixStream::from_std(socket.into())?, address))),
-        }
-    }
-
-    /// The next connection and who is at its other end. The client of a Unix socket has no address: it is taken to be where
-    /// the socket is, as Envoy does.
-    async fn accept(&self) -> io::Result<(TcpStream, Address)> {
-        match self {
-            Self::Tcp(socket) => socket.accept().await.map(|(stream, peer)| (stream, peer.into())),
-            Self::Pipe(socket, address) => {
-                let accepted = socket.async_io(Interest::READABLE, || accept_unix(socket)).await?;
-                Ok((TcpStream::from_std(accepted)?, *address))
-            }
-        }
-    }
-
-    /// The next connection that waits, if one does: the system itself is asked, the runtime may not have heard of it yet.
-    fn next_waiting(&self) -> Option<(io::Result<TcpStream>, Address)> {
-        match self {
-            Self::Tcp(socket) => {
-                let (stream, peer) = SockRef::from(socket).accept().ok()?;
-                let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream.into()));
-                Some((stream, peer.as_socket()?.into()))
-            }
-            Self::Pipe(socket, address) => {
-                let stream = accept_unix(socket).ok()?;
-                Some((TcpStream::from_std(stream), *address))
-            }
-        }
-    }
-}
-
-impl AsFd for Listening {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(socket) => socket.as_fd(),
-            Self::Pipe(socket, _) => socket.as_fd(),
-        }
-    }
-}
-
-/// To the runtime all streams are alike.
-fn accept_unix(socket: &UnixStream) -> io::Result<std::net::TcpStream> {
-    Ok(rustix::net::accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?.into())
 }
 
 /// Accepts until told to end, and then what the system has accepted already: closing the socket would reset it.
@@ -220,23 +166,23 @@ async fn accept(
     peers: Peers<Message>,
     name: Name,
     socket: Rc<Listening>,
-    end: Rc<Notify>,
+    mut end: oneshot::Receiver<Last>,
 ) {
-    loop {
+    let last = loop {
         // Who waits in the system's queue is accepted when there is room: any worker may make it.
         if worker.full() {
             tokio::select! {
                 () = tokio::time::sleep(FULL) => continue,
-                () = end.notified() => break,
+                last = &mut end => break last,
             }
         }
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
-            () = end.notified() => break,
+            last = &mut end => break last,
         };
         match accepted {
             Ok((stream, peer)) => match worker.connections.elsewhere() {
-                Some(other) => hand_over(&worker, &peers, other, &name, stream, peer),
+                Some(other) => hand_over(&peers, other, &name, stream, peer),
                 None => serve(&worker, &name, stream, peer, worker.connections.open(&name)),
             },
             Err(error) => {
@@ -248,6 +194,16 @@ async fn accept(
                 }
             }
         }
+    };
+    // A worker that ends has no time for anybody.
+    let Ok(last) = last else { return };
+    if let Err(error) = socket.refuse() {
+        tracing::warn!(listener = %name, %error, "who connects in this instant may be cut off");
+    }
+    while let Ok(accepted) = timeout_at(last.until, socket.accept()).await {
+        if let Ok((stream, peer)) = accepted {
+            serve(&worker, &name, stream, peer, worker.connections.open(&name));
+        }
     }
     while let Some((stream, peer)) = socket.next_waiting() {
         if let Ok(stream) = stream {
@@ -257,21 +213,11 @@ async fn accept(
 }
 
 /// Lets another worker serve a connection.
-fn hand_over(
-    worker: &Rc<Worker>,
-    peers: &Peers<Message>,
-    other: usize,
-    name: &Name,
-    stream: TcpStream,
-    peer: Address,
-) {
+fn hand_over(peers: &Peers<Message>, counted: Expected, name: &Name, stream: TcpStream, peer: Address) {
     let Ok(stream) = stream.into_std() else { return };
-    worker.connections.send_to(other);
-    let unsent = peers.tell(other, Message::Serve { listener: name.clone(), stream, peer }).err();
-    if unsent.is_some() {
-        // It ends, and so do we.
-        worker.connections.not_sent_to(other);
-    }
+    let other = counted.worker;
+    // A worker that cannot be told anything ends, and so do we.
+    let _ = peers.tell(other, Message::Serve { listener: name.clone(), stream, peer, counted });
 }
 
 fn serve(worker: &Rc<Worker>, name: &Name, stream: TcpStream, peer: Address, registered: Registered) {
