@@ -1,7 +1,7 @@
 //! What a cluster's breakers count over all workers.
 //!
 //! The counts are shared because the limits are the user's, per proxy. They are touched when a connection opens or closes,
-//! when a request has to wait or is tried again, and when a worker leases places for requests ([`super::lease`]).
+//! when a request has to wait or is tried again, and when a worker takes places for requests ([`super::quota`]).
 
 use std::cell::Cell;
 use std::collections::HashMap;

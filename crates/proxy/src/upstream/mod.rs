@@ -7,11 +7,11 @@ pub(crate) mod budget;
 pub(crate) mod connect;
 pub(crate) mod h2;
 pub(crate) mod habit;
-pub(crate) mod lease;
 pub(crate) mod limits;
 pub(crate) mod outlier;
 pub(crate) mod pool;
 pub(crate) mod preconnect;
+pub(crate) mod quota;
 pub(crate) mod reach;
 pub(crate) mod select;
 pub(crate) mod transport;
@@ -24,9 +24,9 @@ use std::sync::Arc;
 
 use self::connect::ConnectError;
 use self::habit::Habit;
-use self::lease::{Lease, Place};
 use self::limits::{Ledger, Room, Totals};
 use self::outlier::{History, Told};
+use self::quota::{Granted, Quota};
 use crate::balance;
 use crate::config::WorkloadNetwork;
 use crate::http::retry::Failure;
@@ -69,7 +69,7 @@ pub(crate) struct ClusterState {
     /// What the breakers count, over all workers.
     pub(crate) totals: Arc<Totals>,
     /// This worker's part of `max_requests`.
-    pub(crate) requests: Rc<Lease>,
+    pub(crate) requests: Rc<Quota>,
     ledger: Arc<Ledger>,
     pub(crate) stats: ClusterStats,
 }
@@ -200,7 +200,7 @@ pub(crate) struct Busy {
     pub(crate) cluster: Rc<ClusterState>,
     pub(crate) member: Rc<Member>,
     /// Its place under `max_requests`.
-    _request: Place,
+    _request: Granted,
 }
 
 impl Busy {
@@ -209,7 +209,7 @@ impl Busy {
         cluster.active.set(cluster.active.get() + 1);
         count(&member.requests);
         count(&cluster.stats.upstream_rq_total);
-        Self { cluster, member, _request: Place::default() }
+        Self { cluster, member, _request: Granted::default() }
     }
 
     /// The cluster and its member.
@@ -218,7 +218,7 @@ impl Busy {
     }
 
     /// The same, with what counts it for the cluster's breakers.
-    pub(crate) fn holding(mut self, request: Place) -> Self {
+    pub(crate) fn holding(mut self, request: Granted) -> Self {
         self._request = request;
         self
     }
@@ -257,7 +257,7 @@ impl Upstreams {
             active: Cell::new(0),
             retries: budget::Budget::new(totals.clone()),
             connections: Rc::default(),
-            requests: Rc::new(Lease::new(totals.clone(), self.ledger.workers)),
+            requests: Rc::new(Quota::new(totals.clone(), self.ledger.workers)),
             totals,
             ledger: self.ledger.clone(),
             stats: ClusterStats::default(),

@@ -4,7 +4,7 @@
 //! cores cannot afford. So a worker takes places in batches and gives back what it has too much of: as long as its own
 //! requests go up and down by less than a batch, it writes nothing that others read. No more requests than the limit are
 //! ever under way. What waits unused in other workers is at most a sixteenth of the limit, so one may be refused so much
-//! early. A limit that is small against the number of workers is exact, at the price of the shared count.
+//! early. A limit below 32 times the number of workers is exact, at the price of the shared count.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -19,7 +19,7 @@ const BATCHES: u32 = 32;
 
 /// One worker's places of one cluster.
 #[derive(Debug)]
-pub(crate) struct Lease {
+pub(crate) struct Quota {
     totals: Arc<Totals>,
     workers: u32,
     /// Places that this worker has, and those of them that requests have.
@@ -30,16 +30,16 @@ pub(crate) struct Lease {
 
 /// One request's place, given back when dropped; nothing where there is no limit.
 #[derive(Debug, Default)]
-pub(crate) struct Place(Option<Rc<Lease>>);
+pub(crate) struct Granted(Option<Rc<Quota>>);
 
-impl Lease {
+impl Quota {
     pub(crate) fn new(totals: Arc<Totals>, workers: u32) -> Self {
         Self { totals, workers, held: Cell::new(0), used: Cell::new(0), batch: Cell::new(0) }
     }
 
     /// A place for one more request.
-    pub(crate) fn take(self: &Rc<Self>, limit: Option<u32>) -> Result<Place, ConnectError> {
-        let Some(limit) = limit else { return Ok(Place::default()) };
+    pub(crate) fn take(self: &Rc<Self>, limit: Option<u32>) -> Result<Granted, ConnectError> {
+        let Some(limit) = limit else { return Ok(Granted::default()) };
         let batch = limit / self.workers.saturating_mul(BATCHES).max(1);
         if self.batch.replace(batch) != batch {
             // The limit is another: what was taken under the old one counts for nothing.
@@ -53,7 +53,7 @@ impl Lease {
             self.held.set(self.held.get() + taken);
         }
         self.used.set(self.used.get() + 1);
-        Ok(Place(Some(self.clone())))
+        Ok(Granted(Some(self.clone())))
     }
 
     /// Gives back all that is not used but `keep`.
@@ -73,37 +73,37 @@ fn claim(held: &AtomicU32, wanted: u32, limit: u32) -> u32 {
     before.map_or(0, |before| claimed(before) - before)
 }
 
-impl Drop for Place {
+impl Drop for Granted {
     fn drop(&mut self) {
-        let Some(lease) = &self.0 else { return };
-        lease.used.set(lease.used.get() - 1);
-        let batch = lease.batch.get();
-        if lease.held.get() - lease.used.get() > 2 * batch {
-            lease.give_back(batch);
+        let Some(quota) = &self.0 else { return };
+        quota.used.set(quota.used.get() - 1);
+        let batch = quota.batch.get();
+        if quota.held.get() - quota.used.get() > 2 * batch {
+            quota.give_back(batch);
         }
     }
 }
 
 #[cfg(test)]
-mod lease_test {
+mod quota_test {
     use super::*;
 
     struct Proxy {
         totals: Arc<Totals>,
-        workers: Vec<(Rc<Lease>, Vec<Place>)>,
+        workers: Vec<(Rc<Quota>, Vec<Granted>)>,
         limit: u32,
     }
 
     impl Proxy {
         fn new(workers: u32, limit: u32) -> Self {
             let totals = Arc::<Totals>::default();
-            let lease = || (Rc::new(Lease::new(totals.clone(), workers)), Vec::new());
-            let workers = (0..workers).map(|_| lease()).collect();
+            let quota = || (Rc::new(Quota::new(totals.clone(), workers)), Vec::new());
+            let workers = (0..workers).map(|_| quota()).collect();
             Self { totals, workers, limit }
         }
 
         fn used(&self) -> u32 {
-            self.workers.iter().map(|(lease, _)| lease.used.get()).sum()
+            self.workers.iter().map(|(quota, _)| quota.used.get()).sum()
         }
 
         fn taken(&self) -> u32 {
@@ -111,8 +111,8 @@ mod lease_test {
         }
 
         fn begin(&mut self, worker: usize) -> bool {
-            let (lease, places) = &mut self.workers[worker];
-            let place = lease.take(Some(self.limit));
+            let (quota, places) = &mut self.workers[worker];
+            let place = quota.take(Some(self.limit));
             let came = place.is_ok();
             places.extend(place);
             came
