@@ -95,3 +95,26 @@ impl AsFd for Listening {
 fn accept_unix(socket: &UnixStream) -> io::Result<std::net::TcpStream> {
     Ok(rustix::net::accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?.into())
 }
+
+#[cfg(test)]
+mod listening_test {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_comes_before_is_accepted_and_who_comes_after_is_refused_not_reset() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let address = socket.local_addr().unwrap();
+        let (_, socket) = Listening::of(Address::Ip(address), OwnedFd::from(socket)).unwrap();
+        let before = TcpStream::connect(address).await.unwrap();
+        socket.refuse().unwrap();
+        let mut after = std::pin::pin!(TcpStream::connect(address));
+        let unheard = tokio::time::timeout(std::time::Duration::from_millis(50), after.as_mut()).await;
+        assert!(unheard.is_err(), "{unheard:?}");
+        let (_, peer) = socket.next_waiting().expect("one waits");
+        assert_eq!(peer, Address::Ip(before.local_addr().unwrap()));
+        assert!(socket.next_waiting().is_none());
+        drop(socket);
+        assert_eq!(after.await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
