@@ -51,3 +51,13 @@ pub fn python() -> Option<PathBuf> {
     }
     found
 }
+
+/// Node, and the folder with the npm packages of `tests/run`.
+pub fn node() -> Option<(PathBuf, PathBuf)> {
+    let packages = peers().join("node");
+    if !packages.join("node_modules/grpc-web").is_dir() {
+        absent("the npm package grpc-web", "HEDDLE_PEERS");
+        return None;
+    }
+    Some((find("node", "HEDDLE_PEER_NODE", &[])?, packages))
+}

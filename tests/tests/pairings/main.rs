@@ -5,6 +5,7 @@ mod backend;
 mod bed;
 mod command_line;
 mod curl;
+mod grpc_web;
 #[path = "../../../crates/proxy/tests/kit/mod.rs"]
 mod kit;
 mod python;
