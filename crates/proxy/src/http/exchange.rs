@@ -2,6 +2,7 @@
 
 mod local;
 mod noted;
+mod tunnel;
 
 use std::future::{Future as _, poll_fn};
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::noted::{note_response, note_upstream};
+use self::tunnel::Times;
 use super::body::RequestBody;
 use super::client::Client;
 use super::grpc_web::Web;
@@ -335,15 +337,22 @@ impl<'c> Exchange<'c> {
         if sent.is_err() {
             return self.client_gone();
         }
-        if tunnel {
-            *body = RequestBody::new(0);
-        }
         let mut flow = Flow::default();
         let web = web.filter(|_| length != Some(0)).map(Web::encoder);
         if trailers || web.is_some() {
             flow.extra = Some(Box::new(Extra { web, trailers: None }));
         }
-        let outcome = self.relay(forward, upstream, body, &mut flow, trying, tunnel).await;
+        let one = forward.retry.and_then(|policy| policy.per_try_idle_timeout);
+        let idle = forward.idle_timeout.into_iter().chain(one).min();
+        let hard = forward.max_stream_duration.map(|most| self.record.start + most);
+        let times = Times { idle, hard };
+        let outcome = if tunnel {
+            *body = RequestBody::new(0);
+            // Boxed: few requests become one.
+            Box::pin(self.tunnel(upstream, body, &mut flow, times)).await
+        } else {
+            self.relay(upstream, body, &mut flow, trying, times).await
+        };
         self.record.response_bytes = flow.bytes;
         self.record.request_bytes = body.bytes;
         if self.record.grpc {
@@ -361,52 +370,41 @@ impl<'c> Exchange<'c> {
     /// Pumps both bodies until the response is complete.
     async fn relay(
         &mut self,
-        forward: &Forward<'_>,
         upstream: &mut Upstream,
         body: &mut RequestBody,
         flow: &mut Flow,
         trying: &Trying,
-        tunnel: bool,
+        Times { idle, hard }: Times,
     ) -> Result<(), Flags> {
         after_other_reads().await;
         let (worker, client, mut pace) = (self.worker, &mut *self.client, Pace::default());
-        let one = forward.retry.and_then(|policy| policy.per_try_idle_timeout);
-        let idle = forward.idle_timeout.into_iter().chain(one).min();
         // The head has just come.
         let mut quiet_until = idle.map(|idle| trying.answered.unwrap_or_else(Instant::now) + idle);
-        let hard = forward.max_stream_duration.map(|most| self.record.start + most);
         poll_fn(|cx| {
-            let (before, mut deaf) = (body.bytes, false);
-            if !body.done() {
-                match body.poll(cx, &mut client.stream, &mut upstream.stream) {
-                    Poll::Ready(Err(Side::From(_))) => return Poll::Ready(Err(Flags::DOWNSTREAM_TERMINATED)),
-                    Poll::Ready(Err(Side::To(_))) => deaf = true,
-                    Poll::Ready(Ok(())) | Poll::Pending => {}
-                }
+            let before = body.bytes;
+            if !body.done()
+                && let Poll::Ready(Err(Side::From(_))) =
+                    body.poll(cx, &mut client.stream, &mut upstream.stream)
+            {
+                return Poll::Ready(Err(Flags::DOWNSTREAM_TERMINATED));
             }
             match flow.poll(cx, &mut upstream.stream, &mut client.stream) {
-                // An endpoint that has ended its side and reads no more has left the tunnel.
-                Poll::Ready(Ok(())) if !tunnel || deaf || body.done() => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(())) | Poll::Pending => {}
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Pending => {}
                 Poll::Ready(Err(side)) => {
                     tracing::debug!(%side, "response broken off");
-                    let upstream = matches!(side, Side::From(_));
-                    let terminated =
-                        if upstream { Flags::UPSTREAM_TERMINATED } else { Flags::DOWNSTREAM_TERMINATED };
-                    return Poll::Ready(Err(terminated));
+                    return Poll::Ready(Err(side.terminated()));
                 }
             }
-            if !tunnel && body.ended() && client.poll_gone(cx).is_ready() {
+            if body.ended() && client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Flags::DOWNSTREAM_TERMINATED));
             }
             if std::mem::take(&mut flow.moved) || body.bytes != before {
                 quiet_until = idle.map(|idle| Instant::now() + idle);
             }
             let hurried = if flow.stuck { pace.limit(worker, client, flow.bytes, cx) } else { None };
-            if client.alarm.poll(cx, earliest(earliest(quiet_until, hard), hurried)).is_ready() {
-                return Poll::Ready(Err(Flags::STREAM_IDLE_TIMEOUT));
-            }
-            Poll::Pending
+            let next = earliest(earliest(quiet_until, hard), hurried);
+            client.alarm.poll(cx, next).map(|()| Err(Flags::STREAM_IDLE_TIMEOUT))
         })
         .await
     }

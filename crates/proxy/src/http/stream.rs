@@ -14,6 +14,7 @@ use super::h1::parse::Malformed;
 use super::h2::{H2Stream, Reason};
 use super::head::Headers;
 use crate::conn::wire::Wire;
+use crate::telemetry::Flags;
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +120,14 @@ impl Stream {
                 stream.flush();
                 Poll::Ready(Ok(()))
             }
+        }
+    }
+
+    /// Ready when the peer of a tunnel is gone for both directions. HTTP/1.1 says no more than that one has ended.
+    pub(crate) fn poll_left(&mut self, cx: &Context<'_>) -> Poll<()> {
+        match self {
+            Self::Wire(_) => Poll::Pending,
+            Self::H2(stream) => stream.poll_left(cx),
         }
     }
 }
@@ -330,6 +339,16 @@ pub(crate) enum Side {
     From(Broken),
     #[error("receiver: {0}")]
     To(Broken),
+}
+
+impl Side {
+    /// Who broke a response off.
+    pub(crate) fn terminated(&self) -> Flags {
+        match self {
+            Self::From(_) => Flags::UPSTREAM_TERMINATED,
+            Self::To(_) => Flags::DOWNSTREAM_TERMINATED,
+        }
+    }
 }
 
 impl Flow {

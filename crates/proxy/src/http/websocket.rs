@@ -28,7 +28,7 @@ pub(crate) struct Switch {
 }
 
 /// Whether a request is one for a WebSocket.
-fn is_websocket(head: &RequestHead) -> bool {
+pub(super) fn is_websocket(head: &RequestHead) -> bool {
     head.headers.get("upgrade").is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
 }
 

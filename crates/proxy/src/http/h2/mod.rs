@@ -247,6 +247,15 @@ impl H2Stream {
         let slot = session.streams.slot(self.key);
         if slot.ended.is_some() { Poll::Ready(()) } else { slot.wait(cx) }
     }
+
+    /// The same, but not while anything that the peer has sent to its end is still to be read.
+    pub(crate) fn poll_left(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let at_hand = self.at < self.data.len();
+        let mut session = self.conn.session.borrow_mut();
+        let slot = session.streams.slot(self.key);
+        let unread = slot.complete && (at_hand || !slot.read());
+        if slot.ended.is_some() && !unread { Poll::Ready(()) } else { slot.wait(cx) }
+    }
 }
 
 impl Drop for H2Stream {
