@@ -97,3 +97,17 @@ async fn websockets_pass_in_every_pairing() {
     assert_eq!(pairs.len(), 16 + 8);
     call(&python, SCRIPT, &bed.keys, pairs).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn websockets_end_in_every_pairing_when_their_clients_leave() {
+    const SCRIPT: &str = "websocket_leaving.py";
+    let haproxy = peer::find("haproxy", "HEDDLE_PEER_HAPROXY", &[]);
+    let (Some(python), Some(haproxy)) = (peer::python(), haproxy) else { return };
+    let keys = Keys::new();
+    let server = Server::start(&python, SCRIPT, &keys, false);
+    let (_behind, http2) = behind(&haproxy, &keys, server.addresses[0].1).await;
+    let bed = Bed::start(keys, &[server.addresses, http2].concat()).await;
+    let pairs: Vec<_> = bed.pairs(|_| true).map(told).collect();
+    assert_eq!(pairs.len(), 16);
+    call(&python, SCRIPT, &bed.keys, pairs).await;
+}

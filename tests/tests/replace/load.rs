@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -71,6 +72,18 @@ impl Load {
             while !stop.load(Ordering::Relaxed) {
                 pace.tick().await;
                 note(name(dns).await, &AtomicU64::new(0), &failed);
+            }
+        }));
+    }
+
+    /// Asks at a Unix socket, by a new connection each time.
+    pub(crate) fn knock(&mut self, at: &Path) {
+        let (at, stop, failed) = (at.to_owned(), self.stop.clone(), self.failed.clone());
+        self.tasks.push(tokio::spawn(async move {
+            let mut pace = tokio::time::interval(TICK);
+            while !stop.load(Ordering::Relaxed) {
+                pace.tick().await;
+                note(super::pipe::once(&at).await, &AtomicU64::new(0), &failed);
             }
         }));
     }

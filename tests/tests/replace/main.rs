@@ -22,7 +22,7 @@ use heddle_tests::{
     say,
 };
 use load::Load;
-use streams::Streams;
+use streams::{Doors, Streams};
 
 /// The one host of the gateway.
 pub(crate) const HOST: &str = "shop.example";
@@ -62,11 +62,18 @@ impl Ground {
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let ground = Self { mesh, gateway, http: at(http), tcp: at(tcp), flags };
         heddle_tests::eventually("the gateway serves", || load::once(ground.http)).await;
+        let doors = ground.doors();
         heddle_tests::eventually("the gateway relays", || async {
-            streams::LongStream::open(streams::Kind::Tcp, ground.http, ground.tcp).await?.close().await
+            streams::LongStream::open(streams::Kind::Tcp, &doors).await?.close().await
         })
         .await;
+        heddle_tests::eventually("the gateway serves at its socket", || pipe::once(&doors.socket)).await;
         ground
+    }
+
+    fn doors(&self) -> Doors {
+        let socket = self.mesh.scratch.path().join("front.sock");
+        Doors { http: self.http, tcp: self.tcp, socket }
     }
 
     /// Another process takes over; the one before, which drains.
@@ -135,11 +142,12 @@ async fn replacements_in_a_row_break_nothing() {
     let rate = setting("HEDDLE_REPLACE_RATE", 200);
     let count = setting("HEDDLE_REPLACE_STREAMS", 30) as usize;
     let mut ground = Ground::new(1, &[]).await;
-    let (http, tcp) = (ground.http, ground.tcp);
+    let doors = ground.doors();
     let mut streams = Streams::default();
-    streams.open(count, http, tcp).await;
-    let mut load = Load::start(http, rate);
+    streams.open(count, &doors).await;
+    let mut load = Load::start(doors.http, rate);
     load.watch(ground.gateway.address("admin"), ground.gateway.address("dns"));
+    load.knock(&doors.socket);
     load.more(rate).await;
     // A fifth of the streams is exchanged with each replacement, so that several processes serve some at a time.
     let turn = (count / 5).max(1);
@@ -150,7 +158,7 @@ async fn replacements_in_a_row_break_nothing() {
         draining.push(ground.replace(workers));
         load.more(rate / 2).await;
         streams.close(turn).await;
-        streams.open(turn, http, tcp).await;
+        streams.open(turn, &doors).await;
         draining.retain_mut(|old| old.child.try_wait().ok().flatten().is_none());
         most = most.max(draining.len());
     }

@@ -19,7 +19,7 @@ use tokio::{
 use super::{BODY, Ground, HOST};
 
 /// A request on a connection of its own.
-async fn once(path: &Path) -> Result<(), String> {
+pub(crate) async fn once(path: &Path) -> Result<(), String> {
     let asked = async {
         let mut stream = UnixStream::connect(path).await?;
         let request = format!("GET / HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n");
@@ -46,8 +46,7 @@ async fn ask_on(path: PathBuf, end: Arc<AtomicBool>) -> (u64, Vec<String>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unix_socket_is_listened_on_throughout_and_goes_with_the_last() {
     let mut ground = Ground::new(2, &[]).await;
-    let path = ground.mesh.scratch.path().join("front.sock");
-    heddle_tests::eventually("the gateway serves at its socket", || once(&path)).await;
+    let path = ground.doors().socket;
     let file = || std::fs::metadata(&path).map(|data| data.ino()).ok();
     let (before, end) = (file(), Arc::new(AtomicBool::new(false)));
     assert!(before.is_some());
