@@ -7,10 +7,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use envoy_types::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
+use envoy_types::pb::envoy::config::route::v3::route::Action;
+use envoy_types::pb::envoy::config::route::v3::{DirectResponseAction, FilterConfig, Route, VirtualHost};
 use envoy_types::pb::envoy::extensions::filters::http::grpc_web::v3::GrpcWeb;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use envoy_types::pb::google::protobuf::Any;
 use heddle_runtime::free_port;
-use kit::{Mesh, any, connection_manager, encoded_cluster, encoded_listener, http_filter, http2, listener};
+use kit::{
+    Mesh, any, connection_manager_of, encoded_cluster, encoded_listener, http_filter, http2, listener,
+};
 use kit::{static_cluster, to_cluster};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -72,16 +78,42 @@ async fn answer(request: ::http::Request<h2::RecvStream>, mut respond: h2::serve
     let _ = out.send_trailers(trailers);
 }
 
+/// The filter is on or `disabled`; two hosts say otherwise for themselves.
 fn resources(
     at: SocketAddr,
     up: SocketAddr,
+    disabled: bool,
 ) -> (
     Vec<envoy_types::pb::envoy::config::listener::v3::Listener>,
     Vec<envoy_types::pb::envoy::config::cluster::v3::Cluster>,
 ) {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut manager = connection_manager(vec![to_cluster("/s/", "up"), to_cluster("/refused", "nobody")]);
+    let body =
+        DataSource { specifier: Some(Specifier::InlineString("closed".to_owned())), ..Default::default() };
+    let closed = DirectResponseAction { status: 403, body: Some(body), ..Default::default() };
+    let host = |name: &str, domain: &str, says: Option<FilterConfig>| VirtualHost {
+        name: name.to_owned(),
+        domains: vec![domain.to_owned()],
+        routes: vec![
+            to_cluster("/s/", "up"),
+            to_cluster("/refused", "nobody"),
+            Route { action: Some(Action::DirectResponse(closed.clone())), ..to_cluster("/closed", "") },
+        ],
+        typed_per_filter_config: says
+            .map(|says| {
+                ("envoy.filters.http.grpc_web".to_owned(), any("envoy.config.route.v3.FilterConfig", &says))
+            })
+            .into_iter()
+            .collect(),
+        ..Default::default()
+    };
+    let on = FilterConfig { config: Some(Any::default()), ..Default::default() };
+    let off = FilterConfig { disabled: true, ..Default::default() };
+    let hosts =
+        vec![host("on", "on.test", Some(on)), host("off", "off.test", Some(off)), host("rest", "*", None)];
+    let mut manager = connection_manager_of(hosts);
     let filter = hcm::HttpFilter {
+        disabled,
         name: "envoy.filters.http.grpc_web".to_owned(),
         config_type: Some(hcm::http_filter::ConfigType::TypedConfig(any(
             "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb",
@@ -97,7 +129,7 @@ fn resources(
 async fn mesh() -> Mesh {
     let up = server().await;
     Mesh::start(1, |at| {
-        let (listeners, clusters) = resources(at, up);
+        let (listeners, clusters) = resources(at, up, false);
         listeners.iter().map(encoded_listener).chain(clusters.iter().map(encoded_cluster)).collect()
     })
     .await
@@ -247,10 +279,10 @@ async fn calls_are_those_of_envoy() {
     let dir = std::env::temp_dir().join(format!("heddle-grpc-web-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let theirs = SocketAddr::from(([127, 0, 0, 1], free_port([127, 0, 0, 1].into()).unwrap()));
-    let (listeners, clusters) = resources(theirs, up);
+    let (listeners, clusters) = resources(theirs, up, false);
     let Some(_envoy) = kit::peer::start_envoy(listeners, clusters, &dir) else { return };
     let mesh = Mesh::start(1, |at| {
-        let (listeners, clusters) = resources(at, up);
+        let (listeners, clusters) = resources(at, up, false);
         listeners.iter().map(encoded_listener).chain(clusters.iter().map(encoded_cluster)).collect()
     })
     .await;
@@ -279,4 +311,42 @@ async fn calls_are_those_of_envoy() {
     }
     let _ = std::fs::remove_dir_all(&dir);
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// One connection manager for many: hosts switch the filter on or off for themselves, in heddle as in Envoy.
+#[tokio::test]
+async fn hosts_switch_the_filter() {
+    let up = server().await;
+    for disabled in [false, true] {
+        let dir = kit::peer::Folder::new();
+        let theirs = SocketAddr::from(([127, 0, 0, 1], free_port([127, 0, 0, 1].into()).unwrap()));
+        let (listeners, clusters) = resources(theirs, up, disabled);
+        let envoy = kit::peer::start_envoy(listeners, clusters, &dir.0);
+        let mesh = Mesh::start(1, |at| {
+            let (listeners, clusters) = resources(at, up, disabled);
+            listeners.iter().map(encoded_listener).chain(clusters.iter().map(encoded_cluster)).collect()
+        })
+        .await;
+        for (host, on) in [("on.test", true), ("off.test", false), ("test", !disabled)] {
+            for path in ["/s/echo", "/closed", "/nowhere"] {
+                let url = format!("http://{host}{path}");
+                let ours = call(mesh.address, &url, BINARY, "*/*", &[HI]).await;
+                // Without a route nobody has said anything.
+                let translated = if path == "/nowhere" { !disabled } else { on };
+                let web = ours.headers.get("content-type").is_some_and(|kind| kind == BINARY);
+                assert_eq!(web, translated, "{url}, disabled: {disabled}: {ours:?}");
+                if path == "/s/echo" {
+                    let sent = if on { "application/grpc" } else { BINARY };
+                    assert_eq!(ours.headers["x-type"], sent, "{url}, disabled: {disabled}");
+                }
+                if envoy.is_some() {
+                    assert_eq!(
+                        call(theirs, &url, BINARY, "*/*", &[HI]).await,
+                        ours,
+                        "{url} by Envoy and here"
+                    );
+                }
+            }
+        }
+    }
 }

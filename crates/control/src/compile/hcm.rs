@@ -1,27 +1,31 @@
 //! HTTP connection managers and the listener filters before them.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use envoy_types::pb::envoy::{
-    config::{
-        core::v3::{Http2ProtocolOptions, HttpProtocolOptions},
-        listener::v3::{Filter, FilterChain, FilterChainMatch, ListenerFilter, filter, listener_filter},
-        route::v3::RouteConfiguration,
-    },
-    extensions::filters::{
-        http::{cors::v3::Cors, fault::v3::HttpFault, grpc_web::v3::GrpcWeb, router::v3::Router},
-        listener::{
-            http_inspector::v3::HttpInspector, original_dst::v3::OriginalDst, tls_inspector::v3::TlsInspector,
+use envoy_types::pb::{
+    envoy::{
+        config::{
+            core::v3::{Http2ProtocolOptions, HttpProtocolOptions},
+            listener::v3::{Filter, FilterChain, FilterChainMatch, ListenerFilter, filter, listener_filter},
+            route::v3::{FilterConfig, RouteConfiguration},
         },
-        network::http_connection_manager::v3::{
-            HttpConnectionManager, HttpFilter, Rds,
-            http_connection_manager::{
-                CodecType, ForwardClientCertDetails, RouteSpecifier, ServerHeaderTransformation,
-                UpgradeConfig,
+        extensions::filters::{
+            http::{cors::v3::Cors, fault::v3::HttpFault, grpc_web::v3::GrpcWeb, router::v3::Router},
+            listener::{
+                http_inspector::v3::HttpInspector, original_dst::v3::OriginalDst,
+                tls_inspector::v3::TlsInspector,
             },
-            http_filter,
+            network::http_connection_manager::v3::{
+                HttpConnectionManager, HttpFilter, Rds,
+                http_connection_manager::{
+                    CodecType, ForwardClientCertDetails, RouteSpecifier, ServerHeaderTransformation,
+                    UpgradeConfig,
+                },
+                http_filter,
+            },
         },
     },
+    google::protobuf::Any,
 };
 use heddle_xds::ClientKind;
 use prost::{Message, Name};
@@ -117,12 +121,28 @@ fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
     }
 }
 
+/// The filter that has calls of gRPC-Web go on as gRPC.
+const GRPC_WEB: &str = "envoy.filters.http.grpc_web";
+
 /// Where a port is said to speak gRPC-Web, its calls go on as gRPC.
 pub(crate) fn speaking(protocol: Protocol, mut manager: HttpConnectionManager) -> HttpConnectionManager {
     if protocol == Protocol::GrpcWeb {
-        manager.http_filters.insert(0, http_filter("envoy.filters.http.grpc_web", &GrpcWeb {}));
+        manager.http_filters.insert(0, http_filter(GRPC_WEB, &GrpcWeb {}));
     }
     manager
+}
+
+/// Calls of gRPC-Web go on as gRPC where a virtual host has [`told`] so.
+pub(crate) fn speaking_where_told(mut manager: HttpConnectionManager) -> HttpConnectionManager {
+    let filter = HttpFilter { disabled: true, ..http_filter(GRPC_WEB, &GrpcWeb {}) };
+    manager.http_filters.insert(0, filter);
+    manager
+}
+
+/// `typed_per_filter_config` of a virtual host whose service speaks gRPC-Web. Without settings, the filter is on there.
+pub(crate) fn told() -> HashMap<String, Any> {
+    let on = FilterConfig { config: Some(Any::default()), ..Default::default() };
+    HashMap::from([(GRPC_WEB.to_owned(), any(&on))])
 }
 
 /// Also takes CONNECT.

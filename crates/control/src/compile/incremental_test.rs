@@ -60,7 +60,7 @@ fn change() -> impl Strategy<Value = Change> {
             0 => ("Service", format!("s{n}"), json!({
                 "selector": {"app": format!("s{n}")},
                 "clusterIP": if seed % 3 == 0 { "" } else { "10.0.0.1" },
-                "ports": if seed % 2 == 0 { json!([{"name": "http", "port": 80}]) }
+                "ports": if seed % 2 == 0 { json!([{"name": if seed % 8 == 0 { "grpc-web" } else { "http" }, "port": 80}]) }
                     else { json!([{"name": "http", "port": 80}, {"name": "tcp", "port": 90}]) },
             })),
             1 | 2 => ("WorkloadEntry", format!("w{n}{other}"), json!({
@@ -123,6 +123,8 @@ fn scopes(world: &World) -> Vec<Scope> {
         let labels = json!({"LABELS": {"team": "x"}});
         found.push(kit::scope(world, &kit::node("router", namespace, ClientKind::Envoy, labels)));
     }
+    let captured = json!({"OUTBOUND": "127.0.0.1:1", "INTERCEPTION_MODE": "REDIRECT"});
+    found.push(kit::scope(world, &kit::node("sidecar", "a", ClientKind::Heddle, captured)));
     let node = json!({"OUTBOUND": ["a/team=x=127.0.0.1:1", "b=127.0.0.1:2"]});
     found.push(kit::scope(world, &kit::node("node", "a", ClientKind::Heddle, node)));
     found.sort();
@@ -291,4 +293,44 @@ fn a_change_that_means_nothing_stops_early() {
     assert_eq!(counters.compiled_of(ResourceType::Route), routes);
     assert_eq!(counters.compiled_of(ResourceType::Cluster), clusters);
     assert_eq!(world.count(&kind::SERVICE), 51);
+}
+
+/// A listener that services share knows of their ports by its name alone: other services do not concern it.
+#[test]
+fn a_shared_listener_is_compiled_for_the_first_service_of_grpc_web_alone() {
+    let mut world = large(20, 0);
+    let mut compiler = Compiler::default();
+    let metadata = json!({"OUTBOUND": "127.0.0.1:1", "INTERCEPTION_MODE": "REDIRECT"});
+    // Of a namespace without services: which of them select it is not asked anew.
+    let scope = kit::scope(&world, &kit::node("sidecar", "b", ClientKind::Heddle, metadata));
+    compiler.attach(&world, &scope);
+    let counters = compiler.counters();
+    let service = |name: &str, port: &str| Change::Put {
+        source: 0,
+        object: object(document(
+            "Service",
+            "a",
+            name,
+            &json!({"clusterIP": "10.0.0.2", "ports": [{"name": port, "port": 80}]}),
+            0,
+        )),
+    };
+    let gone = |name: &str| Change::Delete { source: 0, key: service(name, "http").key() };
+    // What it was before is kept, and taken up again.
+    let steps = [
+        (service("more", "http"), 0),
+        (service("first", "grpc-web"), 1),
+        (service("second", "grpc-web"), 0),
+        (gone("more"), 0),
+        (gone("first"), 0),
+        (gone("second"), 0),
+    ];
+    for (n, (change, expected)) in steps.into_iter().enumerate() {
+        let before = counters.compiled_of(ResourceType::Listener);
+        let (next, dirty) = world.apply(&[change]);
+        world = next;
+        compiler.update(&world, &dirty);
+        assert_eq!(counters.compiled_of(ResourceType::Listener) - before, expected, "step {n}");
+        assert_eq!(*compiler.view(&scope).expect("attached"), *compile(&world, &scope).view, "step {n}");
+    }
 }

@@ -83,7 +83,10 @@ fn behind(name: String, address: &str, port: u16) -> Listener {
 
 /// `0.0.0.0_PORT`: everything to a port that speaks HTTP somewhere and goes to no address of a service
 /// that speaks something else there.
-pub(super) fn http_listener(cx: &Cx<'_>, port: u16) -> Value {
+///
+/// Its services share a connection manager: where some are of gRPC-Web (`web`), their virtual hosts switch its filter on, and
+/// the others take what comes as it is.
+pub(super) fn http_listener(cx: &Cx<'_>, port: u16, web: bool) -> Value {
     let name = cx.name(format!("0.0.0.0_{port}"));
     let manager = hcm::connection_manager(
         cx,
@@ -91,6 +94,7 @@ pub(super) fn http_listener(cx: &Cx<'_>, port: u16) -> Value {
         &format!("outbound_0.0.0.0_{port}"),
         Routes::Named(cx.name(RouteName::Port(port).text())),
     );
+    let manager = if web { hcm::speaking_where_told(manager) } else { manager };
     let mut listener = behind(name.clone(), "0.0.0.0", port);
     listener.additional_addresses =
         vec![AdditionalAddress { address: Some(host_address("::", port)), ..Default::default() }];
@@ -150,20 +154,27 @@ pub(super) fn address_listener(cx: &Cx<'_>, id: &ServiceId, number: u16) -> Valu
 pub(super) fn captured(cx: &Cx<'_>) -> Vec<super::unit::Unit> {
     use super::unit::Unit;
     let mut units = Vec::new();
-    // By port: whether some service there has routes of the Gateway API.
-    let mut http: BTreeMap<u16, bool> = BTreeMap::new();
+    /// What some service of a port has.
+    #[derive(Default)]
+    struct Here {
+        gateway_routes: bool,
+        web: bool,
+    }
+    let mut http: BTreeMap<u16, Here> = BTreeMap::new();
     let visible = cx.visible();
     let imported = visible.services().flat_map(|(service, imported)| {
         service.tcp_ports().filter(move |port| imported(port.number)).map(move |port| (service, port))
     });
     let ports: Vec<_> = imported.collect();
     for (service, port) in ports.iter().filter(|(_, port)| port.protocol.is_http()) {
-        *http.entry(port.number).or_default() |= gateway_api::has_mesh_routes(cx, service, port.number);
+        let here = http.entry(port.number).or_default();
+        here.gateway_routes |= gateway_api::has_mesh_routes(cx, service, port.number);
+        here.web |= port.protocol == Protocol::GrpcWeb;
     }
     for (service, port) in ports {
         let is_http = port.protocol.is_http();
         // Such routes are for what is sent to a service's address; an Istio rule for what names its host.
-        if is_http && !http[&port.number] {
+        if is_http && !http[&port.number].gateway_routes {
             continue;
         }
         units.push(Unit::AddressListener(service.id(), port.number));
@@ -171,8 +182,8 @@ pub(super) fn captured(cx: &Cx<'_>) -> Vec<super::unit::Unit> {
             units.push(Unit::Route(RouteName::Service(service.id(), port.number)));
         }
     }
-    for port in http.into_keys() {
-        units.push(Unit::HttpListener(port));
+    for (port, here) in http {
+        units.push(Unit::HttpListener(port, here.web));
         units.push(Unit::Route(RouteName::Port(port)));
     }
     units

@@ -1,6 +1,12 @@
 //! What captured connections find.
 
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use envoy_types::pb::{
+    envoy::{
+        config::route::v3::FilterConfig,
+        extensions::filters::network::http_connection_manager::v3::HttpConnectionManager,
+    },
+    google::protobuf::Any,
+};
 use heddle_xds::{ClientKind, ResourceType};
 use prost::Message as _;
 use serde_json::json;
@@ -145,6 +151,35 @@ spec: {clusterIP: 10.0.0.4, ports: [{name: grpc-web, port: 83}, {name: grpc-more
     assert_eq!(web[0][0], "envoy.filters.http.grpc_web", "{web:?}");
     let others = filters(&seen, "0.0.0.0_84");
     assert!(others.iter().flatten().all(|name| name != "envoy.filters.http.grpc_web"), "{others:?}");
+    let own = seen.host("web.default.svc.cluster.local:83", "*");
+    assert!(own.typed_per_filter_config.is_empty(), "it is on already");
     let cluster = seen.cluster("outbound|83||web.default.svc.cluster.local");
     assert!(!cluster.typed_extension_protocol_options.is_empty(), "the endpoint speaks HTTP/2");
+}
+
+#[test]
+fn services_of_grpc_web_switch_its_filter_on_where_they_share_a_listener() {
+    let web = "
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: default}
+spec: {clusterIP: 10.0.0.4, ports: [{name: grpc-web, port: 80}]}
+";
+    let seen = captured(&format!("{SHOP}{web}"), json!("127.0.0.1:15001"));
+    let shared = |listener: &str| {
+        let found = managers(&seen, listener).into_iter().flat_map(|manager| manager.http_filters);
+        let found = found.filter(|filter| filter.name == "envoy.filters.http.grpc_web");
+        found.map(|filter| filter.disabled).collect::<Vec<_>>()
+    };
+    assert_eq!(shared("0.0.0.0_80"), [true], "off but for who says otherwise");
+    assert!(shared("0.0.0.0_81").is_empty(), "nobody there speaks it");
+    let told = |host: &str| {
+        let host = seen.host("80", &format!("{host}.default.svc.cluster.local"));
+        let config = host.typed_per_filter_config.get("envoy.filters.http.grpc_web")?;
+        Some(FilterConfig::decode(&*config.value).expect("decodes"))
+    };
+    let on = FilterConfig { config: Some(Any::default()), ..Default::default() };
+    assert_eq!(told("web"), Some(on), "Envoy takes a configuration that is empty and there as on");
+    assert_eq!(told("one"), None);
 }

@@ -18,7 +18,7 @@ use super::{
     canonical::{self, RouteDraft, field},
     cluster::{BLACK_HOLE, PASSTHROUGH, outbound_name},
     cx::Cx,
-    gateway_api,
+    gateway_api, hcm,
     route::{self, Place},
     tcp,
     unit::{RouteName, Unit, Value},
@@ -125,7 +125,11 @@ pub(super) fn service_host(cx: &Cx<'_>, route: &RouteName, id: &ServiceId, numbe
         drafts.extend(service_routes(cx, service, number));
     }
     let domains = domains(cx, service, number, route);
-    let host = VirtualHost { domains, ..head(format!("{}:{number}", service.host)) };
+    let mut host = VirtualHost { domains, ..head(format!("{}:{number}", service.host)) };
+    // Where the connection manager is shared.
+    if port.protocol == Protocol::GrpcWeb && matches!(route, RouteName::Port(_)) {
+        host.typed_per_filter_config = hcm::told();
+    }
     Value::VirtualHosts(Arc::from([canonical::virtual_host(&host, &drafts)]))
 }
 

@@ -40,8 +40,9 @@ pub(crate) enum Unit {
     InboundCluster(u16),
     /// `virtualOutbound`.
     OutboundListener,
-    /// `0.0.0.0_PORT`.
-    HttpListener(u16),
+    /// `0.0.0.0_PORT`, and whether some service of that port says gRPC-Web: part of the name, so that the listener itself
+    /// depends on no service.
+    HttpListener(u16, bool),
     /// `IP_PORT`.
     AddressListener(ServiceId, u16),
     /// The listener of an inbound address, by its place in the scope's list.
@@ -158,7 +159,7 @@ impl Unit {
             Self::InboundCluster(port) => cluster::inbound(cx, *port),
             Self::Endpoints(set) => endpoint::compile(cx, set),
             Self::OutboundListener => outbound::listener(cx),
-            Self::HttpListener(port) => outbound::http_listener(cx, *port),
+            Self::HttpListener(port, web) => outbound::http_listener(cx, *port, *web),
             Self::AddressListener(service, port) => outbound::address_listener(cx, service, *port),
             Self::InboundListener(place) => inbound::listener(cx, *place),
             Self::CaptureInbound => inbound::capture(cx),
@@ -187,7 +188,7 @@ impl Unit {
             Self::Endpoints(_) => ResourceType::Endpoint,
             Self::Names => ResourceType::NameTable,
             Self::OutboundListener
-            | Self::HttpListener(_)
+            | Self::HttpListener(..)
             | Self::AddressListener(..)
             | Self::InboundListener(_)
             | Self::CaptureInbound

@@ -18,6 +18,8 @@ pub(super) struct Filtered<'s> {
     pub(super) cors: Option<CorsOutcome<'s>>,
     /// An answer of the CORS filter.
     pub(super) answer: Option<Respond<'s>>,
+    /// gRPC-Web is translated.
+    pub(super) web: bool,
 }
 
 /// Settings of all levels, the most specific first.
@@ -52,7 +54,10 @@ pub(super) fn run<'s>(
                 out.fault = policy.and_then(|policy| fault(policy, cluster, head, random));
             }
             // What it changes comes behind the decision.
-            HttpFilter::GrpcWeb => {}
+            HttpFilter::GrpcWeb { disabled } => {
+                let off = levels.iter().find_map(|level| level.grpc_web_disabled).unwrap_or(*disabled);
+                out.web = !off;
+            }
         }
     }
     out

@@ -75,6 +75,8 @@ pub struct Forward<'s> {
     pub cors: Option<CorsOutcome<'s>>,
     /// The upgrade asked for, if it is allowed here.
     pub upgrade: UpgradeOutcome,
+    /// gRPC-Web is translated.
+    pub web: bool,
     /// The random bits of the decision: `upstream::balance` derives its rolls from them.
     pub random: u64,
     pub(super) times: Timeouts,
@@ -153,6 +155,8 @@ pub struct Respond<'s> {
     pub fault: Option<FaultOutcome<'s>>,
     /// The request is gRPC.
     pub grpc: bool,
+    /// Whether gRPC-Web is translated; `None`: as it is without a route.
+    pub web: Option<bool>,
 }
 
 /// A header of an answer made here: lowercased name and value.

@@ -98,6 +98,7 @@ impl<'s> Respond<'s> {
             matched: None,
             fault: None,
             grpc: false,
+            web: None,
         }
     }
 

@@ -171,10 +171,10 @@ impl<'s> Request<'s, '_> {
     ) -> Decision<'s> {
         let (weighted, name, cluster) = self.cluster(action, observer);
         let levels = self.levels(weighted, Some(matched));
-        let Filtered { fault, cors, answer } =
+        let Filtered { fault, cors, answer, web } =
             filters::run(self.http, &levels, Some(&name), self.head, self.random);
         if let Some(answer) = answer {
-            return Decision::Respond(Respond { fault, ..answer });
+            return Decision::Respond(Respond { fault, web: Some(web), ..answer });
         }
         observer.cluster(&name, cluster);
         let Some(cluster) = cluster else {
@@ -185,6 +185,7 @@ impl<'s> Request<'s, '_> {
                 details: "cluster_not_found",
                 fault,
                 grpc,
+                web: Some(web),
                 ..answer
             });
         };
@@ -216,6 +217,7 @@ impl<'s> Request<'s, '_> {
             buffer_limit: matched.route.buffer_limit.or(matched.virtual_host.buffer_limit),
             cors,
             upgrade,
+            web,
             random: self.random,
             times,
         })
@@ -321,6 +323,7 @@ impl<'s> Request<'s, '_> {
             matched: Some(matched),
             fault: filtered.fault,
             grpc: is_grpc(self.head),
+            web: Some(filtered.web),
             ..Respond::new(status)
         }
     }

@@ -89,11 +89,11 @@ impl<'c> Exchange<'c> {
 
     /// Decides on the newest configuration, and again when something had to be fetched.
     async fn route(&mut self) -> Ended {
-        self.note_web();
         let deadline = self.record.start + CONFIGURATION;
         loop {
             let snapshot = self.worker.snapshot();
             let decision = decide::decide(&snapshot, self.downstream, &self.heads.request, self.random);
+            self.note_web(&decision);
             match &decision {
                 Decision::Forward(forward) => return self.forward(&snapshot, forward).await,
                 Decision::Respond(answer) => return Box::pin(self.answer_after_fault(answer)).await,

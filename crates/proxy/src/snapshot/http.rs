@@ -206,8 +206,11 @@ pub enum HttpFilter {
     Cors,
     /// `envoy.filters.http.fault` with the listener's own policy, if it states one.
     Fault(Option<Arc<Fault>>),
-    /// `envoy.filters.http.grpc_web`.
-    GrpcWeb,
+    /// `envoy.filters.http.grpc_web`; one that is `disabled` acts where a route says so.
+    GrpcWeb {
+        /// Off until then.
+        disabled: bool,
+    },
 }
 
 /// `router.v3.Router`.
@@ -230,4 +233,6 @@ pub struct FilterOverrides {
     pub fault: Option<Arc<Fault>>,
     /// Fault switched on or off here.
     pub fault_disabled: Option<bool>,
+    /// gRPC-Web switched on or off here.
+    pub grpc_web_disabled: Option<bool>,
 }

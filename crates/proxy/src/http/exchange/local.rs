@@ -7,26 +7,29 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::{Ended, Exchange};
-use crate::decide::{self, FaultOutcome, Forward, LocalReply, Respond};
+use crate::decide::{self, Decision, FaultOutcome, Forward, LocalReply, Respond};
 use crate::http::answer;
 use crate::http::grpc_web::Web;
 use crate::http::head::is_grpc;
 use crate::http::retry::{self, Failure};
 use crate::http::stream::grpc_status;
 use crate::http::trying::Trying;
-use crate::snapshot::{HttpConnectionManager, HttpFilter};
+use crate::snapshot::HttpFilter;
 use crate::telemetry::Flags;
 use crate::upstream::connect::ConnectError;
 
 impl Exchange<'_> {
     /// Notes whether the client speaks gRPC-Web, where that is translated.
-    pub(super) fn note_web(&mut self) {
-        let translated = |http: &HttpConnectionManager| {
-            http.filters.iter().any(|filter| matches!(filter, HttpFilter::GrpcWeb))
+    pub(super) fn note_web(&mut self, decision: &Decision<'_>) {
+        let on = |filter: &HttpFilter| matches!(filter, HttpFilter::GrpcWeb { disabled: false });
+        let said = match decision {
+            Decision::Forward(forward) => Some(forward.web),
+            Decision::Respond(answer) => answer.web,
+            Decision::Need(_) => None,
         };
-        if self.downstream.http().is_some_and(translated) {
-            self.heads.web = Web::of(&self.heads.request);
-        }
+        let translated =
+            said.unwrap_or_else(|| self.downstream.http().is_some_and(|http| http.filters.iter().any(on)));
+        self.heads.web = if translated { Web::of(&self.heads.request) } else { None };
     }
 
     /// How long the response at hand asks to be left alone before the next try.

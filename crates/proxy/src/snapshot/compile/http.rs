@@ -282,8 +282,8 @@ fn http_filters(
                 let states = policy.delay.is_some() || policy.abort.is_some();
                 out.push(HttpFilter::Fault(states.then(|| Arc::new(policy))));
             }
-            GRPC_WEB if !given.disabled => out.push(HttpFilter::GrpcWeb),
-            CORS | FAULT | GRPC_WEB => {
+            GRPC_WEB => out.push(HttpFilter::GrpcWeb { disabled: given.disabled }),
+            CORS | FAULT => {
                 let reason = "a filter that is off until a route switches it on is not built";
                 return Err(place(Refusal::new("disabled", reason)));
             }
@@ -327,9 +327,11 @@ fn per_filter(
             match name {
                 _ if name.contains("cors") => out.cors_disabled = Some(config.disabled),
                 _ if name.contains("fault") => out.fault_disabled = Some(config.disabled),
+                _ if name.contains("grpc_web") => out.grpc_web_disabled = Some(config.disabled),
                 _ => {}
             }
-            if let Some(inner) = &config.config {
+            // An empty one is how a filter without settings is switched on.
+            if let Some(inner) = config.config.as_ref().filter(|inner| !inner.type_url.is_empty()) {
                 return per_filter(name, inner, config.is_optional, out, seen);
             }
         }
