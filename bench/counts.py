@@ -210,6 +210,7 @@ def main():
     dir = a.keep or tempfile.mkdtemp(prefix="counts-"); os.makedirs(dir, exist_ok=True)
     p = Counted(program, tables, dir)
     scenarios = {"http1 1k": (200, http_client(p.at["one"], [get("bench.test", "/1k")])),
+                 "logged 1k": (200, http_client(p.at["logged"], [get("bench.test", "/1k")])),
                  "http1 64k": (100, http_client(p.at["one"], [get("bench.test", "/64k")])),
                  "grpc unary": (200, grpc_client(p.at["grpc"])),
                  "tcp 1 MiB": (20, tcp_client(p.at["tcp"])),

@@ -18,6 +18,14 @@ use route::route_match::PathSpecifier;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Istio's line of an access log.
+const LINE: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% \
+    %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% \
+    \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% \
+    %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \
+    \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% \
+    %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n";
+
 /// One row of a table.
 #[derive(serde::Deserialize)]
 struct Row {
@@ -94,16 +102,19 @@ async fn main() {
         at.insert(name, address.to_string());
         address
     };
-    let (grpc, tcp) = (free("grpc".to_owned()), free("tcp".to_owned()));
+    let [grpc, tcp, logged] = ["grpc", "tcp", "logged"].map(|name| free(name.to_owned()));
     let others: Vec<SocketAddr> = (0..tables.len()).map(|table| free(format!("table{table}"))).collect();
     let mesh = kit::Mesh::start(1, |first| {
         let plain = |rows: &[Row]| kit::http_filter(&manager(rows));
         let to =
             |cluster: &str| kit::http_filter(&kit::connection_manager(vec![kit::to_cluster("/", cluster)]));
+        let mut with_log = kit::connection_manager(vec![kit::to_cluster("/", "c0")]);
+        with_log.access_log = vec![kit::log_to("access.log".as_ref(), LINE)];
         let mut listeners = vec![
             kit::listener("one", first, to("c0")),
             kit::listener("grpc", grpc, to("h2")),
             kit::listener("tcp", tcp, kit::tcp_filter("raw")),
+            kit::listener("logged", logged, kit::http_filter(&with_log)),
         ];
         let named = tables.iter().zip(&others).enumerate();
         listeners.extend(named.map(|(n, (rows, at))| kit::listener(&format!("table{n}"), *at, plain(rows))));

@@ -5,37 +5,12 @@ mod kit;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::config::accesslog::v3 as accesslog;
-use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3 as listener_proto;
-use envoy_types::pb::envoy::extensions::access_loggers::file::v3 as file;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 use kit::backend::{Backend, Client, Reply};
 use kit::{Mesh, any, connection_manager, encoded_cluster, encoded_listener, http_filter, listener};
-use kit::{static_cluster, to_cluster};
+use kit::{log_to, static_cluster, to_cluster};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-const FILE: &str = "envoy.extensions.access_loggers.file.v3.FileAccessLog";
-
-fn log_to(path: &Path, format: &str) -> accesslog::AccessLog {
-    let text = core::DataSource {
-        specifier: Some(core::data_source::Specifier::InlineString(format.to_owned())),
-        ..Default::default()
-    };
-    let format = core::SubstitutionFormatString {
-        format: Some(core::substitution_format_string::Format::TextFormatSource(text)),
-        ..Default::default()
-    };
-    let file = file::FileAccessLog {
-        path: path.to_str().unwrap().to_owned(),
-        access_log_format: Some(file::file_access_log::AccessLogFormat::LogFormat(format)),
-    };
-    accesslog::AccessLog {
-        name: "file".to_owned(),
-        config_type: Some(accesslog::access_log::ConfigType::TypedConfig(any(FILE, &file))),
-        ..Default::default()
-    }
-}
 
 /// A directory that is removed at the end.
 struct Dir(PathBuf);

@@ -6,15 +6,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::config::accesslog::v3 as accesslog;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
-use envoy_types::pb::envoy::config::core::v3 as core;
-use envoy_types::pb::envoy::extensions::access_loggers::file::v3 as file;
 use envoy_types::pb::google::protobuf::Duration;
 use heddle_runtime::free_port;
 use kit::backend::{Client, read_message, within};
 use kit::peer::{Folder, start_envoy};
-use kit::{Manager, Mesh, action, any, connection_manager, http2, retries, static_cluster, to_cluster};
+use kit::{Manager, Mesh, action, connection_manager, http2, retries, static_cluster, to_cluster};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -29,27 +26,9 @@ const ASK: &str = "GET /ws HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgr
 fn manager(log: &Path) -> Manager {
     let format =
         "%REQ(:METHOD)% %REQ(:PATH)% %PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n";
-    let text = core::data_source::Specifier::InlineString(format.to_owned());
-    let text = core::DataSource { specifier: Some(text), ..Default::default() };
-    let file = file::FileAccessLog {
-        path: log.to_str().unwrap().to_owned(),
-        access_log_format: Some(file::file_access_log::AccessLogFormat::LogFormat(
-            core::SubstitutionFormatString {
-                format: Some(core::substitution_format_string::Format::TextFormatSource(text)),
-                ..Default::default()
-            },
-        )),
-    };
     let mut manager = connection_manager(vec![to_cluster("/", "up")]);
     manager.http2_protocol_options.get_or_insert_default().allow_connect = true;
-    manager.access_log = vec![accesslog::AccessLog {
-        name: "file".to_owned(),
-        config_type: Some(accesslog::access_log::ConfigType::TypedConfig(any(
-            "envoy.extensions.access_loggers.file.v3.FileAccessLog",
-            &file,
-        ))),
-        ..Default::default()
-    }];
+    manager.access_log = vec![kit::log_to(log, format)];
     manager
 }
 

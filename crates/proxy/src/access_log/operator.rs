@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use super::time::{TimeFormat, number};
+use super::time::TimeFormat;
 use super::{Entry, Needs};
 use crate::decide::format::{self, Context, Header};
 use crate::http::head::{RequestHead, Version};
@@ -242,12 +242,15 @@ impl Operator {
             Self::Between(from, to) => between(entry, *from, *to).is_some_and(|time| millis(time, out)),
             Self::ResponseCode => count(record.code.into(), out),
             Self::ResponseCodeDetails => put(notes.details.as_bytes(), out),
+            Self::Flags | Self::LongFlags if record.flags.is_none() => put(b"-", out),
             Self::Flags => shown(record.flags, out),
             Self::LongFlags => shown(record.flags.long(), out),
             Self::BytesReceived => count(record.request_bytes, out),
             Self::BytesSent => count(record.response_bytes, out),
             Self::Attempts => count(record.attempts.into(), out),
-            Self::UpstreamHost => record.member.as_ref().is_some_and(|member| shown(member.address, out)),
+            Self::UpstreamHost => {
+                record.member.as_ref().is_some_and(|member| address(member.address, End::Address, out))
+            }
             Self::Upstream(part) => {
                 let member = record.member.as_ref().filter(|_| notes.connected());
                 member.is_some_and(|member| address(member.address, *part, out))
@@ -269,15 +272,14 @@ impl Operator {
 }
 
 fn shared(operator: &format::Operator, entry: &Entry<'_>, out: &mut Vec<u8>) -> bool {
-    let none = RequestHead::default();
-    let context = Context {
-        downstream: entry.downstream,
-        request: entry.request.unwrap_or(&none),
-        response: entry.response,
-        route: "",
-        cluster: "",
+    let write = |request: &RequestHead, out: &mut Vec<u8>| {
+        let (downstream, response) = (entry.downstream, entry.response);
+        operator.write(&Context { downstream, request, response, route: "", cluster: "" }, out)
     };
-    operator.write(&context, out)
+    match entry.request {
+        Some(request) => write(request, out),
+        None => write(&RequestHead::default(), out),
+    }
 }
 
 fn put(text: &[u8], out: &mut Vec<u8>) -> bool {
@@ -286,8 +288,7 @@ fn put(text: &[u8], out: &mut Vec<u8>) -> bool {
 }
 
 fn count(value: u64, out: &mut Vec<u8>) -> bool {
-    number(value, 1, b'0', out);
-    true
+    put(itoa::Buffer::new().format(value).as_bytes(), out)
 }
 
 fn millis(time: Duration, out: &mut Vec<u8>) -> bool {
@@ -299,13 +300,12 @@ fn shown(value: impl std::fmt::Display, out: &mut Vec<u8>) -> bool {
 }
 
 fn address(at: Address, part: End, out: &mut Vec<u8>) -> bool {
-    match (at, part) {
-        (Address::Ip(at), End::Address) => shown(at, out),
-        (Address::Ip(at), End::Host) => shown(at.ip(), out),
-        (Address::Ip(at), End::Port) => count(at.port().into(), out),
-        (Address::Pipe(path), End::Address | End::Host) => put(path.as_bytes(), out),
-        (Address::Pipe(_), End::Port) => false,
+    match part {
+        End::Address => at.write(out),
+        End::Host => at.write_host(out),
+        End::Port => return at.port().is_some_and(|port| count(port.into(), out)),
     }
+    at != Address::Pipe("")
 }
 
 fn named(version: Version) -> &'static [u8] {

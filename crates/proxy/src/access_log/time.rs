@@ -58,16 +58,16 @@ impl TimeFormat {
             match part {
                 Part::Text(text) => out.extend_from_slice(text),
                 Part::Year => number(day.year, 4, b'0', out),
-                Part::ShortYear => number(day.year % 100, 2, b'0', out),
-                Part::Month => number(day.month, 2, b'0', out),
-                Part::Day => number(day.day, 2, b'0', out),
+                Part::ShortYear => two(day.year % 100, out),
+                Part::Month => two(day.month, out),
+                Part::Day => two(day.day, out),
                 Part::PaddedDay => number(day.day, 2, b' ', out),
                 Part::DayOfYear => number(day.day_of_year, 3, b'0', out),
-                Part::Hour => number(hour, 2, b'0', out),
-                Part::Hour12 => number((hour + 11) % 12 + 1, 2, b'0', out),
+                Part::Hour => two(hour, out),
+                Part::Hour12 => two((hour + 11) % 12 + 1, out),
                 Part::HalfDay => out.extend_from_slice(if hour < 12 { b"AM" } else { b"PM" }),
-                Part::Minute => number(rest % 3600 / 60, 2, b'0', out),
-                Part::Second => number(rest % 60, 2, b'0', out),
+                Part::Minute => two(rest % 3600 / 60, out),
+                Part::Second => two(rest % 60, out),
                 Part::Fraction(digits) => fraction(nanos, *digits, out),
                 Part::Epoch => number(seconds, 1, b'0', out),
                 Part::Weekday { whole } => name(DAYS[day.weekday], *whole, out),
@@ -173,6 +173,11 @@ fn name(name: &str, whole: bool, out: &mut Vec<u8>) {
 }
 
 fn fraction(nanos: u32, digits: Option<usize>, out: &mut Vec<u8>) {
+    if digits == Some(3) {
+        let millis = u64::from(nanos / 1_000_000);
+        out.push(b'0' + (millis / 100) as u8);
+        return two(millis % 100, out);
+    }
     let from = out.len();
     number(nanos.into(), 9, b'0', out);
     match digits {
@@ -185,8 +190,13 @@ fn fraction(nanos: u32, digits: Option<usize>, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends a number below 100.
+fn two(value: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[b'0' + (value / 10) as u8, b'0' + (value % 10) as u8]);
+}
+
 /// Appends a number, filled up to `width`.
-pub(super) fn number(mut value: u64, width: usize, fill: u8, out: &mut Vec<u8>) {
+fn number(mut value: u64, width: usize, fill: u8, out: &mut Vec<u8>) {
     let (mut digits, mut at) = ([fill; 20], 20);
     loop {
         at -= 1;

@@ -229,13 +229,13 @@ impl Operator {
                     .or_else(|| response.headers.get(alternative.as_deref().unwrap_or_default()));
                 value.is_some_and(|value| put(&value[..limit.unwrap_or(usize::MAX).min(value.len())]))
             }
-            Operator::DirectAddress => show(out, downstream.direct_peer()),
+            Operator::DirectAddress => address(out, downstream.direct_peer()),
             Operator::DirectHost => host(out, downstream.direct_peer()),
-            Operator::RemoteAddress => show(out, downstream.peer),
+            Operator::RemoteAddress => address(out, downstream.peer),
             Operator::RemoteHost => host(out, downstream.peer),
             Operator::RemotePort => downstream.peer.port().is_some_and(|port| show(out, port)),
             // Our end as Envoy means it: the original destination of a redirected connection.
-            Operator::LocalAddress => show(out, downstream.destination()),
+            Operator::LocalAddress => address(out, downstream.destination()),
             Operator::LocalHost => host(out, downstream.destination()),
             Operator::LocalPort => downstream.destination().port().is_some_and(|port| show(out, port)),
             Operator::Protocol => put(match context.request.version {
@@ -256,10 +256,14 @@ fn show(out: &mut Vec<u8>, value: impl std::fmt::Display) -> bool {
     write!(out, "{value}").is_ok()
 }
 
+/// Always something, as in Envoy, if empty for a Unix socket without a name.
+fn address(out: &mut Vec<u8>, at: Address) -> bool {
+    at.write(out);
+    true
+}
+
 /// An address without its port; of a Unix socket, its path.
 fn host(out: &mut Vec<u8>, at: Address) -> bool {
-    match at {
-        Address::Ip(at) => show(out, at.ip()),
-        pipe => show(out, pipe),
-    }
+    at.write_host(out);
+    true
 }

@@ -246,7 +246,7 @@ impl<'c> Exchange<'c> {
         };
         preconnect::see_to(self.worker, cluster, &upstream, &self.heads.request, &sending);
         trying.reused = upstream.reused;
-        note_upstream(self.downstream, &mut self.heads.notes, Some(&upstream));
+        note_upstream(self.downstream, &mut self.heads.notes, Some(&mut upstream));
         after_other_reads().await;
         let (worker, client, head) = (self.worker, &mut *self.client, &mut self.heads.response);
         // What follows the head of an upgrade belongs to the tunnel.

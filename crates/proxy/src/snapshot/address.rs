@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
@@ -71,6 +71,28 @@ impl Address {
         self.socket().map(|at| at.port())
     }
 
+    /// Appends what it displays.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Ip(at @ SocketAddr::V4(_)) => {
+                write_ip(at.ip(), out);
+                out.push(b':');
+                decimal(at.port(), out);
+            }
+            other => {
+                let _ = write!(out, "{other}");
+            }
+        }
+    }
+
+    /// Appends the IP address alone, or the path.
+    pub(crate) fn write_host(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Ip(at) => write_ip(at.ip(), out),
+            Self::Pipe(path) => out.extend_from_slice(path.as_bytes()),
+        }
+    }
+
     /// As the system is told it; `None` for what is no named Unix socket.
     pub(crate) fn unix(self) -> Option<io::Result<SocketAddrUnix>> {
         let Self::Pipe(path) = self else { return None };
@@ -79,6 +101,24 @@ impl Address {
             None => SocketAddrUnix::new(path).map_err(io::Error::from),
         })
     }
+}
+
+/// Appends what an IP address displays. Logs are full of them, and formatting costs ten times as much.
+pub(crate) fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
+    let IpAddr::V4(ip) = ip else {
+        let _ = write!(out, "{ip}");
+        return;
+    };
+    let [first, others @ ..] = ip.octets();
+    decimal(first.into(), out);
+    for octet in others {
+        out.push(b'.');
+        decimal(octet.into(), out);
+    }
+}
+
+fn decimal(value: u16, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 impl From<SocketAddr> for Address {

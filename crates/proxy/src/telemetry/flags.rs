@@ -103,6 +103,11 @@ impl Flags {
         }
         if first { f.write_str("-") } else { Ok(()) }
     }
+
+    /// No flag is set.
+    pub(crate) fn is_none(self) -> bool {
+        self == Self::NONE
+    }
 }
 
 impl std::fmt::Display for Flags {

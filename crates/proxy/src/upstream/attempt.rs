@@ -353,11 +353,15 @@ impl Upstream {
         }
     }
 
-    /// Our end of the connection.
-    pub(crate) fn local_addr(&self) -> Option<Address> {
-        match &self.stream {
-            Stream::Wire(stream) => stream.wire.local_addr(),
-            Stream::H2(_) => self.place.as_ref()?.local_addr(),
+    /// Our end of the connection. The system is asked once.
+    pub(crate) fn local_addr(&mut self) -> Option<Address> {
+        match (&self.stream, &mut self.lease) {
+            (Stream::Wire(stream), Some(lease)) => {
+                lease.local = lease.local.or_else(|| stream.wire.local_addr());
+                lease.local
+            }
+            (Stream::Wire(stream), None) => stream.wire.local_addr(),
+            (Stream::H2(_), _) => self.place.as_ref()?.local_addr(),
         }
     }
 

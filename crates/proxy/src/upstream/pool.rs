@@ -11,7 +11,7 @@ use super::transport::Transport;
 use crate::conn::proxy_protocol::Ends;
 use crate::conn::wire::Wire;
 use crate::decide::Downstream;
-use crate::snapshot::Cluster;
+use crate::snapshot::{Address, Cluster};
 
 /// One connection at rest.
 #[derive(Debug)]
@@ -20,11 +20,7 @@ struct Resting {
     since: Instant,
     /// When it was last seen open.
     seen: Instant,
-    opened: Instant,
-    requests: u32,
-    counted: Counted,
-    client: Option<Box<Ends>>,
-    transport: Transport,
+    lease: Lease,
 }
 
 /// A member's idle connections, last in, first out: the others may age and be closed.
@@ -43,10 +39,12 @@ pub(crate) struct Lease {
     requests: u32,
     /// It has been at rest.
     rested: bool,
-    counted: Counted,
+    _counted: Counted,
     /// Whom the endpoint was told that the connection is for: it serves nobody else.
     client: Option<Box<Ends>>,
     transport: Transport,
+    /// Our end of the connection, once somebody has asked.
+    pub(super) local: Option<Address>,
 }
 
 impl Lease {
@@ -61,9 +59,10 @@ impl Lease {
             opened: Instant::now(),
             requests: 0,
             rested: false,
-            counted,
+            _counted: counted,
             client: client.and_then(Downstream::ends).map(Box::new),
             transport: transport.clone(),
+            local: None,
         }
     }
 
@@ -89,18 +88,18 @@ impl Member {
             let mut wires = self.idle.wires.borrow_mut();
             // Made for another, it may fit another request; if it never does, it ends as an idle one.
             let place = wires.iter().rposition(|resting| {
-                resting.transport.same(transport)
-                    && told.as_ref().is_none_or(|told| resting.client.as_deref() == told.as_ref())
+                let lease = &resting.lease;
+                lease.transport.same(transport)
+                    && told.as_ref().is_none_or(|told| lease.client.as_deref() == told.as_ref())
             });
             let now = Instant::now();
             // What the endpoint may be closing is not used, and stays: it shows for how long it is left open.
             let place = place.filter(|place| self.habit.trusts(now - wires[*place].since));
             let mut resting = wires.swap_remove(place?);
             drop(wires);
-            let old = cluster.max_connection_duration.is_some_and(|most| now - resting.opened >= most);
+            let old = cluster.max_connection_duration.is_some_and(|most| now - resting.lease.opened >= most);
             if resting.wire.is_quiet() && !old && !expired(&resting, cluster.idle_timeout, now) {
-                let Resting { wire, opened, requests, counted, client, transport, .. } = resting;
-                return Some((wire, Lease { opened, requests, rested: true, counted, client, transport }));
+                return Some((resting.wire, Lease { rested: true, ..resting.lease }));
             }
         }
     }
@@ -124,8 +123,7 @@ impl Member {
         let mut wires = self.idle.wires.borrow_mut();
         if wires.len() < MOST_IDLE {
             wire.rest();
-            let Lease { opened, requests, counted, client, transport, .. } = lease;
-            wires.push(Resting { wire, since: now, seen: now, opened, requests, counted, client, transport });
+            wires.push(Resting { wire, since: now, seen: now, lease });
             self.room.free();
         }
     }

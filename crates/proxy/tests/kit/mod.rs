@@ -9,16 +9,19 @@ pub mod tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use envoy_types::pb::envoy::config::accesslog::v3 as accesslog;
 use envoy_types::pb::envoy::config::cluster::v3 as cluster;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
 use envoy_types::pb::envoy::config::listener::v3 as listener;
 use envoy_types::pb::envoy::config::route::v3 as route;
+use envoy_types::pb::envoy::extensions::access_loggers::file::v3 as file;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
@@ -330,5 +333,27 @@ impl Mesh {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
         answer
+    }
+}
+
+/// A log of text lines in a file.
+pub fn log_to(path: &Path, format: &str) -> accesslog::AccessLog {
+    let text = core::data_source::Specifier::InlineString(format.to_owned());
+    let text = core::DataSource { specifier: Some(text), ..Default::default() };
+    let format = core::SubstitutionFormatString {
+        format: Some(core::substitution_format_string::Format::TextFormatSource(text)),
+        ..Default::default()
+    };
+    let file = file::FileAccessLog {
+        path: path.to_str().unwrap().to_owned(),
+        access_log_format: Some(file::file_access_log::AccessLogFormat::LogFormat(format)),
+    };
+    accesslog::AccessLog {
+        name: "file".to_owned(),
+        config_type: Some(accesslog::access_log::ConfigType::TypedConfig(any(
+            "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            &file,
+        ))),
+        ..Default::default()
     }
 }

@@ -30,12 +30,12 @@ pub(super) fn note_response(downstream: &Downstream, notes: &mut Notes, trying: 
 }
 
 /// Notes which connection an attempt has, or that it has none yet.
-pub(super) fn note_upstream(downstream: &Downstream, notes: &mut Notes, upstream: Option<&Upstream>) {
+pub(super) fn note_upstream(downstream: &Downstream, notes: &mut Notes, upstream: Option<&mut Upstream>) {
     let logs = logs(downstream);
     if logs.is_empty() {
         return;
     }
-    notes.upstream_protocol = upstream.map(|upstream| match &upstream.stream {
+    notes.upstream_protocol = upstream.as_ref().map(|upstream| match &upstream.stream {
         Stream::Wire(_) => Version::Http11,
         Stream::H2(_) => Version::Http2,
     });
