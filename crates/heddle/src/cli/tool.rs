@@ -75,6 +75,7 @@ pub(crate) struct ApplyArgs {
 pub(crate) struct GetArgs {
     /// A kind by any of its names: vs, virtualservice, httproutes ...
     pub(crate) kind: String,
+    /// One object; without, all of the kind.
     pub(crate) name: Option<String>,
     #[arg(long, short, default_value = "default", env = "HEDDLE_NAMESPACE", value_name = "NS")]
     pub(crate) namespace: String,
@@ -92,8 +93,11 @@ pub(crate) struct GetArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct DescribeArgs {
+    /// A kind by any of its names.
     pub(crate) kind: String,
+    /// The object.
     pub(crate) name: String,
+    /// Its namespace.
     #[arg(long, short, default_value = "default", env = "HEDDLE_NAMESPACE", value_name = "NS")]
     pub(crate) namespace: String,
     #[command(flatten)]
@@ -102,8 +106,11 @@ pub(crate) struct DescribeArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct DeleteArgs {
+    /// A kind by any of its names.
     pub(crate) kind: Option<String>,
+    /// The objects.
     pub(crate) names: Vec<String>,
+    /// Files or directories that name the objects instead.
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", conflicts_with = "kind")]
     pub(crate) files: Vec<PathBuf>,
     #[arg(long, short, default_value = "default", env = "HEDDLE_NAMESPACE", value_name = "NS")]
@@ -125,8 +132,10 @@ pub(crate) struct AnalyzeArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
+    /// GET, POST, ...
     #[arg(value_name = "METHOD")]
     pub(crate) method: String,
+    /// As a client would say it: http://HOST[:PORT]/PATH, or https:// for a gateway.
     #[arg(value_name = "URL")]
     pub(crate) url: String,
     /// A request header: 'name: value'. Repeatable.
