@@ -5,6 +5,8 @@
   counts.py --check          and fails where a count is more than 5 % off counts.json
   counts.py --accept         and writes counts.json: a change is accepted by committing it
   counts.py --profile one    and prints where one scenario's instructions go (each function with what it inlines)
+  counts.py --cache          simulates a first cache of 32 KiB and a last one of 1 MiB instead, and prints what 10,000 routes
+                             and 1,000 clusters miss in them beyond one of each
 
 What is counted is user space alone: a system call counts nothing. The program is crates/proxy/examples/counted.rs in profile
 `counts` (what a request passes through optimised, the rest not: two minutes on two cores the first time). callgrind
@@ -18,6 +20,7 @@ ROOT = os.path.dirname(HERE)
 FILE = os.path.join(HERE, "counts.json")
 BOUND = 0.05
 GROWTH = 1.05
+CACHES = ["--cache-sim=yes", "--I1=32768,8,64", "--D1=32768,8,64", "--LL=1048576,16,64"]
 PIECE = 16384
 BODY = {"128": b"x" * 128, "1k": b"x" * 1024, "64k": b"x" * 65536}
 
@@ -148,13 +151,13 @@ def tcp_client(at):
 class Counted:
     """The program under callgrind. Its counts begin again with each look at the admin server's metrics: that is when the
     worker enters Collected::of."""
-    def __init__(s, program, tables, dir):
+    def __init__(s, program, tables, dir, flags=()):
         s.dir = dir
         files = []
         for n, table in enumerate(tables):
             files.append(os.path.join(dir, f"table{n}.json")); json.dump(table, open(files[-1], "w"))
         ups = [listen(http_upstream), listen(grpc_upstream), listen(tcp_upstream)]
-        s.p = subprocess.Popen(["valgrind", "--tool=callgrind", "--separate-threads=yes", "--dump-before=*Collected::of*", f"--callgrind-out-file={dir}/out", program, *ups, *files],
+        s.p = subprocess.Popen(["valgrind", "--tool=callgrind", "--separate-threads=yes", "--dump-before=*Collected::of*", f"--callgrind-out-file={dir}/out", *flags, program, *ups, *files],
                                stdout=subprocess.PIPE, stderr=open(os.path.join(dir, "log"), "w"), text=True, cwd=dir)
         if not select.select([s.p.stdout], [], [], 320)[0]: sys.exit("counts: the program does not start")
         s.at = json.loads(s.p.stdout.readline() or sys.exit("counts: the program ended: " + open(os.path.join(dir, "log")).read()[-3000:]))
@@ -181,10 +184,11 @@ def total(file):
         elif inside and line[:1] in tuple("+-*0123456789"): spent += int(line.split()[1])
     return (int(m[1]) if m else 0) - spent
 
-def functions(file):
-    """What each function spent itself, and how often it was called."""
-    names, spent, called, at, of, inner = {}, {}, {}, None, None, False
+def functions(file, events=("Ir",)):
+    """What each function spent itself (the sum of those events), and how often it was called."""
+    names, spent, called, at, of, inner, columns = {}, {}, {}, None, None, False, [1]
     for line in open(file):
+        if line.startswith("events:"): columns = [n + 1 for n, event in enumerate(line.split()[1:]) if event in events]
         m = re.match(r"(c?fn)=\((\d+)\)(?: (.*))?", line)
         if m:
             names.setdefault(m[2], m[3] or m[2])
@@ -192,13 +196,33 @@ def functions(file):
             else: of = m[2]
         elif line.startswith("calls="): inner = True; called[of] = called.get(of, 0) + int(line[6:].split()[0])
         elif line[0] in "+-*0123456789":
-            if not inner: spent[at] = spent.get(at, 0) + int(line.split()[1])
+            # Zeros at the end of a line are left out.
+            if not inner: spent[at] = spent.get(at, 0) + sum(int(n) for c in columns for n in line.split()[c:c + 1])
             inner = False
     return sorted(((n, called.get(f, 0), names[f]) for f, n in spent.items()), reverse=True)
 
+def cache(program, tables, dir):
+    """What a request misses in the caches, with one route and with many."""
+    p, misses = Counted(program, tables, dir, CACHES), {}
+    try:
+        for name, one in (("one", http_client(p.at["one"], drawn(tables[0]))), ("many", http_client(p.at["table1"], drawn(tables[1])))):
+            for _ in range(1500): one()
+            p.look()
+            for _ in range(1500): one()
+            file = p.look()
+            for level, events in (("first", ("D1mr", "D1mw")), ("last", ("DLmr", "DLmw"))):
+                misses[level, name] = {f: spent / 1500 for spent, _, f in functions(file, events)}
+    finally: p.stop()
+    print("misses of data a request: first cache, last cache (of one route; beyond it with 10,000 routes and 1,000 clusters)")
+    def beyond(level, f): return misses[level, "many"].get(f, 0) - misses[level, "one"].get(f, 0)
+    sums = {level: sum(misses[level, "one"].values()) for level in ("first", "last")}
+    print(f"  {sums['first']:7.1f} {sums['last']:7.1f}  of one route")
+    print(f"  {sum(misses['first', 'many'].values()) - sums['first']:+7.1f} {sum(misses['last', 'many'].values()) - sums['last']:+7.1f}  beyond it, of which")
+    for f in sorted(misses["last", "many"], key=lambda f: -beyond("last", f))[:25]: print(f"  {beyond('first', f):+7.1f} {beyond('last', f):+7.1f}  {f[:120]}")
+
 def main():
     P = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for flag in ("check", "accept"): P.add_argument("--" + flag, action="store_true")
+    for flag in ("check", "accept", "cache"): P.add_argument("--" + flag, action="store_true")
     P.add_argument("--profile", default="");
     P.add_argument("--program", default=""); P.add_argument("--keep", default="")
     a = P.parse_args()
@@ -208,6 +232,10 @@ def main():
         program = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "counts/examples/counted")
     tables = [load.routes(1000), load.routes(10000, 1000)]
     dir = a.keep or tempfile.mkdtemp(prefix="counts-"); os.makedirs(dir, exist_ok=True)
+    if a.cache:
+        cache(program, tables, dir)
+        if not a.keep: shutil.rmtree(dir)
+        return
     p = Counted(program, tables, dir)
     scenarios = {"http1 1k": (200, http_client(p.at["one"], [get("bench.test", "/1k")])),
                  "logged 1k": (200, http_client(p.at["logged"], [get("bench.test", "/1k")])),
