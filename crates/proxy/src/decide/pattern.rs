@@ -3,6 +3,9 @@
 //! Small ones become a dense DFA, which needs no scratch space. Others keep their scratch space per thread. The text that a
 //! pattern begins with is compared by itself, so that patterns which differ in nothing else share one DFA.
 
+mod rewrite;
+mod translate;
+
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
@@ -10,19 +13,19 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use regex_automata::dfa::Automaton;
 use regex_automata::dfa::dense;
 use regex_automata::nfa::thompson;
-use regex_automata::util::iter::Searcher;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind, meta};
 use regex_syntax::hir::literal::Extractor;
 use regex_syntax::hir::{Hir, HirKind, Look};
 use rustc_hash::FxHashMap;
 
+pub use self::rewrite::RegexRewrite;
+use self::translate::translate;
+
 /// Largest dense DFA, bytes; bigger ones run on the meta engine.
 const DENSE_LIMIT: usize = 64 << 10;
 /// Largest compiled program, bytes: a pattern beyond it is refused.
 const PROGRAM_LIMIT: usize = 1 << 20;
-/// Longest pattern, bytes.
-const PATTERN_LIMIT: usize = 16 << 10;
 /// How many texts a pattern may begin with to be found by them.
 const PREFIXES: usize = 32;
 /// Classes and repetitions up to this long are written out in those texts.
@@ -205,201 +208,6 @@ fn program(pattern: &str, shown: &str) -> Result<Program, String> {
 
 fn last_line(text: &str) -> &str {
     text.lines().last().unwrap_or(text).trim_start_matches("error: ")
-}
-
-/// `regex_rewrite`: every match of a pattern is replaced.
-#[derive(Clone)]
-pub struct RegexRewrite {
-    program: Program,
-    text: Box<str>,
-    parts: Box<[Part]>,
-}
-
-#[derive(Clone, Debug)]
-enum Part {
-    Text(Box<[u8]>),
-    Group(usize),
-}
-
-impl std::fmt::Debug for RegexRewrite {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RegexRewrite({:?})", self.text)
-    }
-}
-
-impl RegexRewrite {
-    /// A pattern, and a substitution in which `\1` is the first group and `\\` a backslash.
-    pub fn new(pattern: &str, substitution: &str) -> Result<RegexRewrite, String> {
-        let program = program(&translate(pattern)?, pattern)?;
-        let groups = program.regex.captures_len();
-        let parts = substitution_parts(substitution, groups)?;
-        Ok(RegexRewrite { program, text: pattern.into(), parts })
-    }
-
-    /// The text with every match replaced.
-    pub fn replace_all(&self, text: &[u8]) -> Vec<u8> {
-        self.program.with_scratch(|regex, scratch| {
-            let mut out = Vec::with_capacity(text.len());
-            let mut captures = regex.create_captures();
-            let mut searcher = Searcher::new(Input::new(text));
-            let mut copied = 0;
-            while let Some(found) = searcher.advance(|input| {
-                regex.search_captures_with(scratch, input, &mut captures);
-                Ok(captures.get_match())
-            }) {
-                out.extend_from_slice(&text[copied..found.start()]);
-                for part in &self.parts {
-                    match part {
-                        Part::Text(literal) => out.extend_from_slice(literal),
-                        Part::Group(group) => {
-                            if let Some(span) = captures.get_group(*group) {
-                                out.extend_from_slice(&text[span.range()]);
-                            }
-                        }
-                    }
-                }
-                copied = found.end();
-            }
-            out.extend_from_slice(&text[copied..]);
-            out
-        })
-    }
-}
-
-fn substitution_parts(text: &str, groups: usize) -> Result<Box<[Part]>, String> {
-    let mut parts = Vec::new();
-    let mut literal = Vec::new();
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'\\' {
-            literal.push(byte);
-            continue;
-        }
-        match bytes.next() {
-            Some(b'\\') => literal.push(b'\\'),
-            Some(digit @ b'0'..=b'9') => {
-                let group = usize::from(digit - b'0');
-                if group >= groups {
-                    return Err(format!(
-                        "substitution {text:?}: group {group}, but the pattern has {}",
-                        groups - 1
-                    ));
-                }
-                if !literal.is_empty() {
-                    parts.push(Part::Text(std::mem::take(&mut literal).into()));
-                }
-                parts.push(Part::Group(group));
-            }
-            _ => {
-                return Err(format!(
-                    "substitution {text:?}: a backslash stands before a digit or a backslash"
-                ));
-            }
-        }
-    }
-    if !literal.is_empty() {
-        parts.push(Part::Text(literal.into()));
-    }
-    Ok(parts.into())
-}
-
-/// Rewrites what RE2 and Rust's syntax understand differently: `\d`, `\w`, `\s`, `\b` are ASCII, `\Q...\E` is literal, and
-/// `[`, `&&`, `--`, `~~` have no meaning of their own inside a class.
-fn translate(text: &str) -> Result<String, String> {
-    if text.len() > PATTERN_LIMIT {
-        return Err(format!("regex of {} bytes: at most {PATTERN_LIMIT} are accepted", text.len()));
-    }
-    let mut out = String::with_capacity(text.len() + 8);
-    let mut chars = text.chars().peekable();
-    let mut class: Option<usize> = None;
-    while let Some(c) = chars.next() {
-        match (c, class) {
-            ('\\', _) => {
-                let Some(next) = chars.next() else {
-                    return Err(format!("regex {text:?}: trailing backslash"));
-                };
-                if next == 'Q' && class.is_none() {
-                    literal_run(&mut chars, &mut out);
-                } else {
-                    out.push_str(&escape(next, class.is_some()));
-                }
-                class = class.map(|seen| seen + 1);
-            }
-            ('[', None) => {
-                out.push('[');
-                if chars.peek() == Some(&'^') {
-                    chars.next();
-                    out.push('^');
-                }
-                class = Some(0);
-            }
-            ('[', Some(seen)) => {
-                out.push_str(if chars.peek() == Some(&':') { "[" } else { r"\[" });
-                if chars.peek() == Some(&':') {
-                    for inner in chars.by_ref() {
-                        out.push(inner);
-                        if inner == ']' {
-                            break;
-                        }
-                    }
-                }
-                class = Some(seen + 1);
-            }
-            (']', Some(0)) => {
-                out.push_str(r"\]");
-                class = Some(1);
-            }
-            (']', Some(_)) => {
-                out.push(']');
-                class = None;
-            }
-            ('&' | '~', Some(seen)) => {
-                out.push('\\');
-                out.push(c);
-                class = Some(seen + 1);
-            }
-            ('-', Some(seen)) => {
-                out.push_str(if chars.peek() == Some(&'-') { r"\-" } else { "-" });
-                class = Some(seen + 1);
-            }
-            (_, seen) => {
-                out.push(c);
-                class = seen.map(|seen| seen + 1);
-            }
-        }
-    }
-    Ok(out)
-}
-
-fn literal_run(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, out: &mut String) {
-    while let Some(c) = chars.next() {
-        if c == '\\' && chars.peek() == Some(&'E') {
-            chars.next();
-            return;
-        }
-        if c.is_ascii_punctuation() {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-}
-
-fn escape(c: char, in_class: bool) -> String {
-    match (c, in_class) {
-        ('d', false) => "[0-9]".into(),
-        ('d', true) => "0-9".into(),
-        ('D', _) => "[^0-9]".into(),
-        ('w', false) => "[0-9A-Za-z_]".into(),
-        ('w', true) => "0-9A-Za-z_".into(),
-        ('W', _) => "[^0-9A-Za-z_]".into(),
-        ('s', false) => r"[\t\n\x0c\r ]".into(),
-        ('s', true) => r"\t\n\x0c\r ".into(),
-        ('S', _) => r"[^\t\n\x0c\r ]".into(),
-        ('b', false) => r"(?-u:\b)".into(),
-        ('B', false) => r"(?-u:\B)".into(),
-        ('<' | '>', _) => c.to_string(),
-        _ => format!("\\{c}"),
-    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use std::task::{Context, Poll, ready};
 
-use super::{Encoder, Flow, Side, Stream, WireStream};
+use super::wire::Encoder;
+use super::{Flow, Side, Stream, WireStream};
 use crate::conn::splice::{self, Lent};
+use crate::http::h1::framing::Decoder;
 
 /// Bytes that a flow copies before a pipe is worth its while.
 const SOME: u64 = 64 * 1024;
@@ -27,9 +29,9 @@ impl WireStream {
     /// Bytes that may be taken past the buffer; `None` where a body's bytes have to be looked at.
     fn spliceable(&self) -> Option<u64> {
         match self.recv {
-            super::Decoder::UntilClose => Some(u64::MAX),
-            super::Decoder::Length(left) => Some(left),
-            super::Decoder::Done | super::Decoder::Chunked(_) => None,
+            Decoder::UntilClose => Some(u64::MAX),
+            Decoder::Length(left) => Some(left),
+            Decoder::Done | Decoder::Chunked(_) => None,
         }
     }
 
