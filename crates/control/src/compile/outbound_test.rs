@@ -143,12 +143,13 @@ fn a_port_of_grpc_web_is_translated() {
 apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: default}
-spec: {clusterIP: 10.0.0.4, ports: [{name: grpc-web, port: 83}, {name: grpc-more, port: 84}]}
+spec: {clusterIP: 10.0.0.4, ports: [{name: grpc-web, port: 83}, {name: grpc-more, port: 84}, {name: grpc-web2, port: 85}]}
 ";
     let route = ROUTE.replace("name: one", "name: web").replace("port: 80", "port: 83");
     let seen = captured(&format!("{service}{route}"), json!("127.0.0.1:15001"));
     let web = filters(&seen, "10.0.0.4_83");
     assert_eq!(web[0][0], "envoy.filters.http.grpc_web", "{web:?}");
+    assert!(filters(&seen, "0.0.0.0_85")[0].contains(&web[0][0]), "a name that begins so");
     let others = filters(&seen, "0.0.0.0_84");
     assert!(others.iter().flatten().all(|name| name != "envoy.filters.http.grpc_web"), "{others:?}");
     let own = seen.host("web.default.svc.cluster.local:83", "*");

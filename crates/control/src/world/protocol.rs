@@ -48,8 +48,8 @@ impl Protocol {
         if let Some(protocol) = app_protocol.and_then(Self::parse) {
             return protocol;
         }
-        // `grpc-web` has a dash of its own.
-        if name == "grpc-web" || name.starts_with("grpc-web-") {
+        // `grpc-web` has a dash of its own, and as in Istio needs none behind it.
+        if name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("grpc-web")) {
             return Self::GrpcWeb;
         }
         let prefix = name.split('-').next().unwrap_or_default();
