@@ -55,9 +55,11 @@ pub fn python() -> Option<PathBuf> {
 /// Node, and the folder with the npm packages of `tests/run`.
 pub fn node() -> Option<(PathBuf, PathBuf)> {
     let packages = peers().join("node");
-    if !packages.join("node_modules/grpc-web").is_dir() {
-        absent("the npm package grpc-web", "HEDDLE_PEERS");
-        return None;
+    for package in ["grpc-web", "jsdom", "@connectrpc/connect-web"] {
+        if !packages.join("node_modules").join(package).is_dir() {
+            absent(&format!("the npm package {package}"), "HEDDLE_PEERS");
+            return None;
+        }
     }
     Some((find("node", "HEDDLE_PEER_NODE", &[])?, packages))
 }
