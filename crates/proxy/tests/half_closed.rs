@@ -303,6 +303,28 @@ async fn a_client_of_http2_that_is_gone_takes_its_tunnel_with_it() {
 }
 
 #[tokio::test]
+async fn a_client_that_breaks_off_behind_the_end_of_a_websocket_has_only_left() {
+    let ground = Ground::new(|up| up).await;
+    for (number, (ask, http2)) in
+        [(Ask::WebSocket, false), (Ask::WebSocket, true), (Ask::Connect, false), (Ask::Connect, true)]
+            .into_iter()
+            .enumerate()
+    {
+        let mut tunnel = ground.open(ask, http2).await;
+        tunnel.far.shutdown().await.unwrap();
+        tunnel.hears_end().await;
+        if http2 {
+            tunnel.reset().await;
+        } else {
+            tunnel.near.set_zero_linger().unwrap();
+        }
+        drop(tunnel.near);
+        let wanted = if ask == Ask::WebSocket { "101 -" } else { "200 DC" };
+        assert_eq!(ground.lines(number + 1).await[number], wanted, "{ask:?} {http2}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_client_has_sent_to_its_end_arrives_though_it_has_gone() {
     let ground = Ground::new(|up| up).await;
     let much: Vec<u8> = (0..8_u32 << 20).map(|n| (n >> 3) as u8).collect();

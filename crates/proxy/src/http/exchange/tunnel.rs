@@ -39,13 +39,17 @@ impl Exchange<'_> {
     ) -> Result<(), Flags> {
         let websocket = is_websocket(&self.heads.request);
         let (worker, client, mut pace) = (self.worker, &mut *self.client, Pace::default());
+        // Behind the end of the endpoint a WebSocket has nothing to say: whoever breaks it off then has only left.
+        let gone = |flow: &Flow| {
+            if websocket && flow.done { Ok(()) } else { Err(Flags::DOWNSTREAM_TERMINATED) }
+        };
         let after = |idle: Option<Duration>| idle.map(|idle| Instant::now() + idle);
         let (mut closing, mut quiet_until) = (false, after(times.idle));
         poll_fn(|cx| {
             let (before, mut deaf) = (body.bytes, false);
             if !body.done() {
                 match body.poll(cx, &mut client.stream, &mut upstream.stream) {
-                    Poll::Ready(Err(Side::From(_))) => return Poll::Ready(Err(Flags::DOWNSTREAM_TERMINATED)),
+                    Poll::Ready(Err(Side::From(_))) => return Poll::Ready(gone(flow)),
                     Poll::Ready(Err(Side::To(_))) => deaf = true,
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
@@ -64,7 +68,7 @@ impl Exchange<'_> {
             // So has a client that is gone, though it may have ended its side before, or wait for an endpoint that does not
             // read. What it has sent to the end is still passed on.
             if (body.done() || !body.ended()) && client.stream.poll_left(cx).is_ready() {
-                return Poll::Ready(Err(Flags::DOWNSTREAM_TERMINATED));
+                return Poll::Ready(gone(flow));
             }
             let one_ended = websocket && (body.done() || flow.done) && !flow.stuck;
             let changed = std::mem::replace(&mut closing, one_ended) != one_ended;
