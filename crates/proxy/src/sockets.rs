@@ -55,6 +55,10 @@ pub(crate) fn machine_address() -> Option<IpAddr> {
     (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
 }
 
+fn refuse(workers: &Workers<Message>, address: Address, handshakes: Duration, listener: &Arc<Listener>) {
+    workers.tell_all(|_| Message::Refuse { address, handshakes, listener: listener.clone() });
+}
+
 /// An address that is served now.
 #[derive(Debug)]
 struct Serving {
@@ -145,7 +149,7 @@ impl Sockets {
         for address in gone {
             if let Some(serving) = self.serving.remove(&address) {
                 self.remove_file(&serving);
-                workers.tell_all(|_| Message::Refuse(address, HANDSHAKES));
+                refuse(workers, address, HANDSHAKES, &serving.listener);
                 self.drain(workers, &Leaving::Listener(serving.name));
             }
         }
@@ -281,7 +285,7 @@ impl Sockets {
         }
         if let Some(old) = self.serving.remove(&address) {
             // The new sockets get what the old ones do not hear.
-            workers.tell_all(|_| Message::Refuse(address, Duration::ZERO));
+            refuse(workers, address, Duration::ZERO, &old.listener);
             self.drain(workers, &Leaving::Listener(old.name));
         }
         for (index, socket) in sockets.into_iter().enumerate() {
@@ -354,7 +358,7 @@ impl Sockets {
         self.closed = true;
         for (address, serving) in std::mem::take(&mut self.serving) {
             self.remove_file(&serving);
-            workers.tell_all(|_| Message::Refuse(address, HANDSHAKES));
+            refuse(workers, address, HANDSHAKES, &serving.listener);
         }
         self.reserved.clear();
     }

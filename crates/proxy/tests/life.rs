@@ -235,32 +235,51 @@ async fn a_first_request_that_is_on_its_way_when_a_drain_begins_is_answered() {
     tokio::join!(mesh.proxy.drain(Some(Duration::from_secs(30))), ask);
 }
 
+/// Clients come until one is refused or a hundred have come. Each has to be answered.
+fn clients_come(at: SocketAddr) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut clients = Vec::new();
+        // Who is not heard asks again a second later, and is refused then: nobody waits for that here.
+        let connect = || tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(at));
+        while clients.len() < 100
+            && let Ok(Ok(stream)) = connect().await
+        {
+            clients.push(tokio::spawn(async move { Client::new(stream).try_get("/").await }));
+        }
+        for client in clients {
+            let head = client.await.unwrap().expect("nobody who was heard is cut off");
+            assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        }
+    })
+}
+
+const ROUNDS: usize = 40;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_at_the_end_of_a_drain_is_answered_or_refused() {
-    const ROUNDS: usize = 40;
     let one = Backend::named("one").await;
     let up = static_cluster("up", &[one.address]);
-    for round in 0..ROUNDS {
+    for _ in 0..ROUNDS {
         let mesh =
             Mesh::start(2, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
-        let at = mesh.address;
-        let come = tokio::spawn(async move {
-            let mut clients = Vec::new();
-            // Who is not heard asks again a second later, and is refused then: nobody waits for that here.
-            let connect = || tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(at));
-            while clients.len() < 100
-                && let Ok(Ok(stream)) = connect().await
-            {
-                clients.push(tokio::spawn(async move { Client::new(stream).try_get("/").await }));
-            }
-            for client in clients {
-                let head = client.await.unwrap().unwrap_or_else(|| panic!("drain {round} cut a client off"));
-                assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-            }
-        });
+        let come = clients_come(mesh.address);
         mesh.proxy.drain(Some(Duration::from_secs(30))).await;
         mesh.proxy.stop().await;
         come.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_as_a_listener_goes_is_answered_or_refused() {
+    let one = Backend::named("one").await;
+    let up = static_cluster("up", &[one.address]);
+    for _ in 0..ROUNDS {
+        let mesh =
+            Mesh::start(2, |at| http(at, vec![to_cluster("/", "up")], std::slice::from_ref(&up))).await;
+        let come = clients_come(mesh.address);
+        mesh.publish(vec![kit::encoded_cluster(&up)]);
+        come.await.unwrap();
+        mesh.proxy.stop().await;
     }
 }
 

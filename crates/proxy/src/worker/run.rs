@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use heddle_runtime::Peers;
@@ -15,9 +16,9 @@ use tokio::time::{Instant, timeout_at};
 use super::listening::Listening;
 use super::{Expected, Worker};
 use crate::conn::open::open;
-use crate::conn::registry::{Leaving, Registered};
+use crate::conn::registry::Leaving;
 use crate::overload::Stage;
-use crate::snapshot::{Address, Name};
+use crate::snapshot::{Address, Listener, Name};
 use crate::telemetry::collect::Collected;
 use crate::upstream::count;
 
@@ -29,10 +30,10 @@ pub(crate) enum Message {
     /// Accept connections for a listener.
     Accept { listener: Name, address: Address, socket: OwnedFd },
     /// Serve a connection that another worker accepted and that is counted here.
-    Serve { listener: Name, stream: std::net::TcpStream, peer: Address, counted: Expected },
+    Serve { listener: Arc<Listener>, stream: std::net::TcpStream, peer: Address, counted: Expected },
     /// Accept no more at this address, after what waits there already and whoever has begun to connect, if that takes no
-    /// longer than this.
-    Refuse(Address, Duration),
+    /// longer than `handshakes`. `listener` serves them, though the configuration may not have it any more.
+    Refuse { address: Address, handshakes: Duration, listener: Arc<Listener> },
     /// Accept no more at this address, where another process accepts from the same sockets: it takes what waits.
     Leave(Address),
     /// Hand out copies of the descriptors that are accepted from.
@@ -93,18 +94,20 @@ pub(crate) async fn run(
                 Err(error) => tracing::error!(%listener, %error, "cannot accept connections"),
             },
             Some(Message::Serve { listener, stream, peer, counted }) => {
-                let registered = worker.connections.open(&listener);
-                drop(counted);
                 match TcpStream::from_std(stream) {
-                    Ok(stream) => serve(&worker, &listener, stream, peer, registered),
-                    Err(error) => tracing::warn!(%listener, %error, "cannot take over a connection"),
+                    Ok(stream) => serve(&worker, listener, stream, peer),
+                    Err(error) => {
+                        tracing::warn!(listener = %listener.name, %error, "cannot take over a connection");
+                    }
                 }
+                drop(counted);
             }
-            Some(Message::Refuse(address, handshakes)) => {
+            Some(Message::Refuse { address, handshakes, listener }) => {
                 for Accepting { end, .. } in accepting.remove(&address).unwrap_or_default() {
                     // The task closes the socket. Until then nobody who counts connections finds none.
                     let _ = end.send(Last {
                         until: Instant::now() + handshakes,
+                        listener: listener.clone(),
                         _expected: worker.connections.expect(),
                     });
                 }
@@ -152,6 +155,7 @@ struct Accepting {
 /// What a socket that is to be closed has to wait for.
 struct Last {
     until: Instant,
+    listener: Arc<Listener>,
     _expected: Expected,
 }
 
@@ -168,6 +172,7 @@ async fn accept(
     socket: Rc<Listening>,
     mut end: oneshot::Receiver<Last>,
 ) {
+    let mut accepted = None;
     let last = loop {
         // Who waits in the system's queue is accepted when there is room: any worker may make it.
         if worker.full() {
@@ -176,14 +181,18 @@ async fn accept(
                 last = &mut end => break last,
             }
         }
-        let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
+        let next = tokio::select! {
+            next = socket.accept() => next,
             last = &mut end => break last,
         };
-        match accepted {
-            Ok((stream, peer)) => match worker.connections.elsewhere() {
-                Some(other) => hand_over(&peers, other, &name, stream, peer),
-                None => serve(&worker, &name, stream, peer, worker.connections.open(&name)),
+        match next {
+            Ok((stream, peer)) => match worker.snapshot().listeners.get(&name) {
+                Some(listener) => place(&worker, &peers, listener, stream, peer),
+                // It has just gone, and we are about to be told.
+                None => {
+                    accepted = Some((stream, peer));
+                    break end.await;
+                }
             },
             Err(error) => {
                 count(&worker.metrics.accept_errors);
@@ -200,29 +209,38 @@ async fn accept(
     if let Err(error) = socket.refuse() {
         tracing::warn!(listener = %name, %error, "who connects in this instant may be cut off");
     }
-    while let Ok(accepted) = timeout_at(last.until, socket.accept()).await {
-        if let Ok((stream, peer)) = accepted {
-            serve(&worker, &name, stream, peer, worker.connections.open(&name));
-        }
+    if let Some((stream, peer)) = accepted {
+        serve(&worker, last.listener.clone(), stream, peer);
+    }
+    while let Ok(Ok((stream, peer))) = timeout_at(last.until, socket.accept()).await {
+        serve(&worker, last.listener.clone(), stream, peer);
     }
     while let Some((stream, peer)) = socket.next_waiting() {
         if let Ok(stream) = stream {
-            serve(&worker, &name, stream, peer, worker.connections.open(&name));
+            serve(&worker, last.listener.clone(), stream, peer);
         }
     }
 }
 
-/// Lets another worker serve a connection.
-fn hand_over(peers: &Peers<Message>, counted: Expected, name: &Name, stream: TcpStream, peer: Address) {
+/// Serves a connection, or lets another worker do it.
+fn place(
+    worker: &Rc<Worker>,
+    peers: &Peers<Message>,
+    listener: &Arc<Listener>,
+    stream: TcpStream,
+    peer: Address,
+) {
+    let Some(counted) = worker.connections.elsewhere() else {
+        return serve(worker, listener.clone(), stream, peer);
+    };
     let Ok(stream) = stream.into_std() else { return };
     let other = counted.worker;
     // A worker that cannot be told anything ends, and so do we.
-    let _ = peers.tell(other, Message::Serve { listener: name.clone(), stream, peer, counted });
+    let _ = peers.tell(other, Message::Serve { listener: listener.clone(), stream, peer, counted });
 }
 
-fn serve(worker: &Rc<Worker>, name: &Name, stream: TcpStream, peer: Address, registered: Registered) {
-    let snapshot = worker.snapshot();
-    let Some(listener) = snapshot.listeners.get(name).cloned() else { return };
+fn serve(worker: &Rc<Worker>, listener: Arc<Listener>, stream: TcpStream, peer: Address) {
+    let registered = worker.connections.open(&listener.name);
     tokio::task::spawn_local(open(worker.clone(), listener, stream, peer, registered));
 }
 
