@@ -178,7 +178,7 @@ async fn grpcio_resolves_balances_splits_and_fails_over() {
         assert_eq!(answers.get(name), Some(&100), "{answers:?}");
     }
 
-    // Split 90/10, within three sigma of 2,000 calls, and a header that decides.
+    // Split 90/10, within four sigma of 2,000 calls (a fair split leaves that once in 16,000 times), and a header that decides.
     mesh.apply(&split(90, 10));
     eventually("the header leads to v2", || {
         let call = json!({"target": SAY, "calls": 6, "metadata": {"x-user": "jason"}});
@@ -190,7 +190,7 @@ async fn grpcio_resolves_balances_splits_and_fails_over() {
     let answers = client.call(json!({"target": SAY, "calls": 2000}));
     let to_v2 = answers["c"];
     let sigma = (2000.0f64 * 0.1 * 0.9).sqrt();
-    assert!((to_v2 as f64 - 200.0).abs() <= 3.0 * sigma, "{answers:?}");
+    assert!((to_v2 as f64 - 200.0).abs() <= 4.0 * sigma, "{answers:?}");
     assert_eq!(answers.values().sum::<u64>(), 2000);
     assert_eq!(answers.len(), 3, "no call failed: {answers:?}");
 

@@ -8,7 +8,7 @@ use std::{
 
 use heddle_tests::{eventually, mesh::Mesh, shared_data};
 
-use crate::kit::{Sample, spread, within_three_sigma};
+use crate::kit::{Sample, shared, spread};
 
 const JASON: &[(&str, &str)] = &[("end-user", "jason")];
 
@@ -40,12 +40,7 @@ async fn bookinfo_goes_where_its_files_say() {
         ("virtual-service-reviews-v2-v3.yaml", [("reviews-v2", 0.5), ("reviews-v3", 0.5)]),
     ] {
         sample.apply(&format!("bookinfo/networking/{file}"));
-        let counts = spread(outbound, "reviews:9080", "/", 10_000).await;
-        assert_eq!(counts.values().sum::<usize>(), 10_000, "{file}: {counts:?}");
-        for (name, share) in shares {
-            within_three_sigma(&counts, name, share, 10_000);
-        }
-        assert_eq!(counts.len(), 2, "{file}: {counts:?}");
+        shared(10_000, &shares, async || spread(outbound, "reviews:9080", "/", 10_000).await).await;
     }
 
     sample.apply("bookinfo/networking/virtual-service-reviews-test-v2.yaml");

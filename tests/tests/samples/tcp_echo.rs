@@ -9,7 +9,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::kit::{Sample, within_three_sigma};
+use crate::kit::{Sample, shared};
 
 /// Connections that are counted, in all and at a time.
 const CONNECTIONS: usize = 10_000;
@@ -85,10 +85,7 @@ async fn goes_where_the_files_say(folder: &str, gateway: &str) {
     assert_eq!(spread(at, 400).await, BTreeMap::from([("one".to_owned(), 400)]), "all to v1");
 
     sample.apply(&format!("{folder}/tcp-echo-20-v2.yaml"));
-    let counts = spread(at, CONNECTIONS).await;
-    assert_eq!(counts.values().sum::<usize>(), CONNECTIONS, "{counts:?}");
-    within_three_sigma(&counts, "one", 0.8, CONNECTIONS);
-    within_three_sigma(&counts, "two", 0.2, CONNECTIONS);
+    shared(CONNECTIONS, &[("one", 0.8), ("two", 0.2)], async || spread(at, CONNECTIONS).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use heddle_tests::eventually;
 
-use crate::kit::{Sample, spread, within_three_sigma};
+use crate::kit::{Sample, shared, spread};
 
 const HELLO: &[(&str, &str)] = &[("helloworld", "v1"), ("helloworld", "v2")];
 
@@ -36,9 +36,8 @@ async fn helloworld_is_split_by_its_route() {
     let Some((_gateway, at)) = sample.gateway("k8s:default/helloworld-gateway", 80).await else { return };
     answers(&sample, at, "/hello", |got| got.starts_with("helloworld-v")).await;
     sample.apply("helloworld/gateway-api/helloworld-route.yaml");
-    let counts = spread(at, "sample.example", "/hello", 10_000).await;
-    within_three_sigma(&counts, "helloworld-v1", 0.9, 10_000);
-    within_three_sigma(&counts, "helloworld-v2", 0.1, 10_000);
+    let shares = [("helloworld-v1", 0.9), ("helloworld-v2", 0.1)];
+    shared(10_000, &shares, async || spread(at, "sample.example", "/hello", 10_000).await).await;
     assert_eq!(sample.ask(at, "sample.example", "/", &[]).await, "404");
 }
 

@@ -130,15 +130,15 @@ fn ninety_ten(o: &Outcome) -> Result<String, String> {
     o.everyone_got_an_answer()?;
     let (v1, v2, v3) = (o.served_by("price-v1"), o.served_by("price-v2"), o.served_by("price-v3"));
     let all = o.answers.len() as f64;
-    let (expected, sigma) = (all * 0.1, (all * 0.1 * 0.9).sqrt());
+    // Four sigma: a fair split is further off once in 16,000 times.
+    let (expected, most) = (all * 0.1, 4.0 * (all * 0.1 * 0.9).sqrt());
     let off = (v2 as f64 - expected).abs();
-    if v3 != 0 || v1 + v2 != o.answers.len() || off > 3.0 * sigma {
+    if v3 != 0 || v1 + v2 != o.answers.len() || off > most {
         return Err(format!(
-            "price served v1 {v1}, v2 {v2}, v3 {v3}; expected {expected:.0} ± {:.0} at v2",
-            3.0 * sigma
+            "price served v1 {v1}, v2 {v2}, v3 {v3}; expected {expected:.0} ± {most:.0} at v2"
         ));
     }
-    Ok(format!("price-v1 served {v1}, price-v2 {v2} ({expected:.0} ± {:.0} expected)", 3.0 * sigma))
+    Ok(format!("price-v1 served {v1}, price-v2 {v2} ({expected:.0} ± {most:.0} expected)"))
 }
 
 fn ada_to_v3(o: &Outcome) -> Result<String, String> {
