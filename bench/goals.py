@@ -259,20 +259,22 @@ def made(what, text, write):
     open(write, "w").write(doc[:doc.index(begin) + len(begin)] + "\n" + text + "\n" + doc[doc.index(end):])
 
 def judged(lines):
-    runs = sorted({l["run"] for l in lines}, key=str)
-    out = ["| row | compared with | " + " | ".join(f"run {n + 1}" for n in range(len(runs))) + " | must / reach | verdict |", "|" + "---|" * (len(runs) + 4)]
-    add = lambda title, base, texts, bounds, verdict: out.append(f"| {title} | {base} | " + " | ".join(texts) + f" | {bounds} | {verdict} |")
+    # Each row has runs of its own: some may have been measured again.
+    of = {row: sorted({l["run"] for l in lines if l["row"] == row}, key=str) for row in ROWS}
+    runs = range(max(map(len, of.values())))
+    out = ["| row | compared with | " + " | ".join(f"run {n + 1}" for n in runs) + " | must / reach | verdict |", "|" + "---|" * (len(runs) + 4)]
+    add = lambda title, base, texts, bounds, verdict: out.append(f"| {title} | {base} | " + " | ".join([*texts, *["-"] * len(runs)][:len(runs)]) + f" | {bounds} | {verdict} |")
     for row, (title, bounds) in ROWS.items():
-        here = [[l for l in lines if l["run"] == r and l["row"] == row] for r in runs]
-        if not any(here): continue
+        here = [[l for l in lines if l["run"] == r and l["row"] == row] for r in of[row]]
+        if not here: continue
         own = {"routes": "heddle-10000", "routes-floor": "pool-1000", "access-log": "heddle-log"}.get(row, "heddle")
         failed = [l for run in here for l in run if l["contender"] == own and l["errors"]]
         if row == "memory":
             for what, (must, reach) in bounds.items():
                 got = [l[what] for run in here for l in run if l["contender"] == own and what in l]
                 peers = "; ".join(f"{l['contender']} {l[what]:.1f}" for l in here[0] if l["contender"] != own and what in l)
-                if got: add(what, peers or "-", [f"{x:.1f}" for x in got] + ["-"] * (len(runs) - len(got)), f"{must} / {reach}", judge(got, must, reach, 0))
-                else: add(what, peers or "-", ["-"] * len(runs), f"{must} / {reach}", "not measured")
+                if got: add(what, peers or "-", [f"{x:.1f}" for x in got], f"{must} / {reach}", judge(got, must, reach, 0))
+                else: add(what, peers or "-", [], f"{must} / {reach}", "not measured")
             continue
         if row == "latency":
             for what, (must, reach) in bounds.items():
@@ -291,7 +293,7 @@ def judged(lines):
             got = [ratios(row, run, own, base) for run in here]
             if not all(got):
                 why = "failed: " + " ".join(str(failed[0].get("err") or f"{failed[0]['errors']} errors").split()) if failed else f"no {own if not any(l['contender'] == own for run in here for l in run) else base}"
-                add(title, base, ["-"] * len(runs), "{} / {}".format(*bound) if bound else "-", why); continue
+                add(title, base, [], "{} / {}".format(*bound) if bound else "-", why); continue
             texts = [f"{st.median(v):.2f} [{min(v):.2f}-{max(v):.2f}]" for v in got]
             add(title, base, texts, "{} / {}".format(*bound) if bound else "-", ("missed: errors" if failed else judge([st.median(v) for v in got], *bound)) if bound else "reported")
     out += ["", "| row | " + " | ".join(names := sorted({l["contender"] for l in lines})) + " |", "|" + "---|" * (len(names) + 1)]
