@@ -104,7 +104,7 @@ impl Address {
 }
 
 /// Appends what an IP address displays. Logs are full of them, and formatting costs ten times as much.
-pub(crate) fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
+fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
     let IpAddr::V4(ip) = ip else {
         let _ = write!(out, "{ip}");
         return;

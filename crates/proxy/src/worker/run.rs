@@ -186,12 +186,11 @@ async fn accept(
             last = &mut end => break last,
         };
         match next {
-            Ok((stream, peer)) => match worker.snapshot().listeners.get(&name) {
-                Some(listener) => place(&worker, &peers, listener, stream, peer),
-                // It has just gone, and we are about to be told.
-                None => {
+            Ok((stream, peer)) => match listener_now(&worker, &name, &mut end).await {
+                Ok(listener) => place(&worker, &peers, listener, stream, peer),
+                Err(last) => {
                     accepted = Some((stream, peer));
-                    break end.await;
+                    break last;
                 }
             },
             Err(error) => {
@@ -222,21 +221,39 @@ async fn accept(
     }
 }
 
+/// The listener as it is configured. One that has just gone is waited for until the socket is told to end, or it is back:
+/// while another process takes over, sockets do not follow the configuration.
+async fn listener_now(
+    worker: &Worker,
+    name: &Name,
+    end: &mut oneshot::Receiver<Last>,
+) -> Result<Arc<Listener>, Result<Last, oneshot::error::RecvError>> {
+    loop {
+        if let Some(listener) = worker.snapshot().listeners.get(name) {
+            return Ok(listener.clone());
+        }
+        tokio::select! {
+            last = &mut *end => return Err(last),
+            () = worker.changed() => {}
+        }
+    }
+}
+
 /// Serves a connection, or lets another worker do it.
 fn place(
     worker: &Rc<Worker>,
     peers: &Peers<Message>,
-    listener: &Arc<Listener>,
+    listener: Arc<Listener>,
     stream: TcpStream,
     peer: Address,
 ) {
     let Some(counted) = worker.connections.elsewhere() else {
-        return serve(worker, listener.clone(), stream, peer);
+        return serve(worker, listener, stream, peer);
     };
     let Ok(stream) = stream.into_std() else { return };
     let other = counted.worker;
     // A worker that cannot be told anything ends, and so do we.
-    let _ = peers.tell(other, Message::Serve { listener: listener.clone(), stream, peer, counted });
+    let _ = peers.tell(other, Message::Serve { listener, stream, peer, counted });
 }
 
 fn serve(worker: &Rc<Worker>, listener: Arc<Listener>, stream: TcpStream, peer: Address) {
@@ -266,5 +283,44 @@ impl Worker {
         }
         self.logs.sweep();
         self.upstreams.retain(|name| snapshot.clusters.contains_key(name));
+    }
+}
+
+#[cfg(test)]
+mod run_test {
+    use super::*;
+    use crate::decide::kit::World;
+    use crate::snapshot::Snapshot;
+    use crate::worker::Published;
+
+    /// A listener that goes and comes back while sockets are held must not leave its socket without anybody who accepts.
+    #[tokio::test(start_paused = true)]
+    async fn a_listener_that_is_back_is_found_again_and_one_that_ends_is_told() {
+        let world = World::of_routes(Vec::new());
+        let (with, listener) = (&world.snapshot, world.downstream.listener.clone());
+        let published = Arc::new(Published::new(Arc::default(), 1));
+        let without = || Arc::new(Snapshot { generation: with.generation + 1, ..Snapshot::default() });
+        published.publish(without());
+        let worker = Worker::new(published.clone(), 0, None, 1);
+        let (send, mut end) = oneshot::channel();
+        let back = async {
+            tokio::task::yield_now().await;
+            published.publish(with.clone());
+            worker.wake();
+        };
+        let found =
+            tokio::time::timeout(Duration::from_secs(1), listener_now(&worker, &listener.name, &mut end));
+        let (found, ()) = tokio::join!(found, back);
+        assert!(Arc::ptr_eq(&found.expect("in time").unwrap_or_else(|_| panic!("it is back")), &listener));
+
+        published.publish(without());
+        let last = Last {
+            until: Instant::now(),
+            listener: listener.clone(),
+            _expected: worker.connections.expect(),
+        };
+        assert!(send.send(last).is_ok());
+        let told = listener_now(&worker, &listener.name, &mut end).await.expect_err("it has gone");
+        assert!(Arc::ptr_eq(&told.expect("told").listener, &listener));
     }
 }
