@@ -13,7 +13,6 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::core::v3::substitution_format_string::Format;
 use envoy_types::pb::envoy::config::listener::v3 as listener_proto;
 use envoy_types::pb::envoy::config::route::v3 as route;
-use envoy_types::pb::envoy::extensions::access_loggers::file::v3 as file;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 use envoy_types::pb::google::protobuf;
 use heddle_runtime::free_port;
@@ -61,20 +60,8 @@ const JSON: [(&str, &str); 14] = [
 ];
 
 fn log_to(path: &Path, format: Format, omit_empty_values: bool) -> accesslog::AccessLog {
-    let format =
-        core::SubstitutionFormatString { format: Some(format), omit_empty_values, ..Default::default() };
-    let file = file::FileAccessLog {
-        path: path.to_str().unwrap().to_owned(),
-        access_log_format: Some(file::file_access_log::AccessLogFormat::LogFormat(format)),
-    };
-    accesslog::AccessLog {
-        name: "file".to_owned(),
-        config_type: Some(accesslog::access_log::ConfigType::TypedConfig(any(
-            "envoy.extensions.access_loggers.file.v3.FileAccessLog",
-            &file,
-        ))),
-        ..Default::default()
-    }
+    let format = Some(format);
+    kit::log_as(path, core::SubstitutionFormatString { format, omit_empty_values, ..Default::default() })
 }
 
 fn text(format: &str) -> Format {

@@ -340,10 +340,17 @@ impl Mesh {
 pub fn log_to(path: &Path, format: &str) -> accesslog::AccessLog {
     let text = core::data_source::Specifier::InlineString(format.to_owned());
     let text = core::DataSource { specifier: Some(text), ..Default::default() };
-    let format = core::SubstitutionFormatString {
-        format: Some(core::substitution_format_string::Format::TextFormatSource(text)),
-        ..Default::default()
-    };
+    log_as(
+        path,
+        core::SubstitutionFormatString {
+            format: Some(core::substitution_format_string::Format::TextFormatSource(text)),
+            ..Default::default()
+        },
+    )
+}
+
+/// A log in a file.
+pub fn log_as(path: &Path, format: core::SubstitutionFormatString) -> accesslog::AccessLog {
     let file = file::FileAccessLog {
         path: path.to_str().unwrap().to_owned(),
         access_log_format: Some(file::file_access_log::AccessLogFormat::LogFormat(format)),
